@@ -1,0 +1,64 @@
+"""An artifact: a typed, immutable directory. As the field of a stage it is a promise before the run, a local path in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pipeline.errors import DagError
+
+if TYPE_CHECKING:
+    from pipeline.stage import Stage
+
+
+class Artifact:
+    """A typed directory made by one stage; subclasses name a kind and add the methods that read and write it.
+
+    ``Documents(path)`` opens a directory; ``stage.out`` promises one. Two promises are equal when the same
+    stage object makes them, two opened ones when they name the same path.
+    """
+
+    __slots__ = ("_path", "producer")
+
+    def __init__(self, path: Path | str | None = None, *, producer: Stage[Any] | None = None) -> None:
+        self._path = None if path is None else Path(path)
+        self.producer = producer
+
+    @classmethod
+    def kind(cls) -> str:
+        """The name of this kind, as manifests and messages write it."""
+        return cls.__name__
+
+    @property
+    def path(self) -> Path:
+        """The local directory. Raises DagError while the artifact is only promised."""
+        if self._path is None:
+            maker = self.producer.label if self.producer is not None else "nobody"
+            raise DagError(
+                f"this {self.kind()} is a promise of stage {maker!r} and has no path yet",
+                mend="read it inside run(), where inputs are local paths",
+            )
+        return self._path
+
+    @property
+    def promised(self) -> bool:
+        """Whether a stage has yet to make it."""
+        return self._path is None
+
+    def at(self, path: Path | str) -> Self:
+        """The same kind of artifact, opened at `path`."""
+        return type(self)(path)
+
+    def _identity(self) -> object:
+        return self._path if self._path is not None else id(self.producer)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Artifact) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._identity()))
+
+    def __repr__(self) -> str:
+        if self._path is not None:
+            return f"{self.kind()}({str(self._path)!r})"
+        return f"{self.producer.label if self.producer else '?'}.out"

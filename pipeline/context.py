@@ -1,0 +1,115 @@
+"""All that a running stage may ask of the world: metrics, progress, parallel shards, scratch and commits."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pipeline import events
+from pipeline.workspace import Workspace
+
+T = TypeVar("T")
+
+
+class Backend(Protocol):
+    """How an executor spreads the work of one stage. Both calls return or raise; neither commits anything."""
+
+    def map(
+        self, function: Callable[[Any, Path], Any], calls: Sequence[tuple[int, Any, Path]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Call ``function(item, folder)`` for each ``(index, item, folder)``; yield ``(index, value)`` as each ends."""
+        ...
+
+    def gang(self, function: Callable[[], Any], workers: int) -> list[Any]:
+        """Call `function` on `workers` co-scheduled workers under torchrun's environment contract; values by rank."""
+        ...
+
+
+class Serial:
+    """The backend of one process: shards one after the other, a gang of one."""
+
+    def map(
+        self, function: Callable[[Any, Path], Any], calls: Sequence[tuple[int, Any, Path]]
+    ) -> Iterator[tuple[int, Any]]:
+        for index, item, folder in calls:
+            yield index, function(item, folder)
+
+    def gang(self, function: Callable[[], Any], workers: int) -> list[Any]:
+        if workers != 1:
+            raise ValueError("this executor runs one worker; use the ray executor for a gang")
+        return [function()]
+
+
+class Context:
+    """Given to `Stage.run`. `scratch` is a local directory of the stage's own that survives a crash where committed."""
+
+    def __init__(self, workspace: Workspace, *, emit: events.Sink = events.nowhere, backend: Backend | None = None) -> None:
+        self._workspace = workspace
+        self._emit = emit
+        self._backend = backend or Serial()
+        self.scratch = workspace.scratch
+        self.metrics: dict[str, float] = {}
+
+    @classmethod
+    def local(cls, folder: Path | str) -> Context:
+        """A context that works in `folder`, alone and in this process: how a test calls a stage."""
+        return cls(Workspace(Path(folder)))
+
+    def log(self, *, step: int | None = None, **metrics: float) -> None:
+        """Record finite metrics, at a training step where `step` is given; the last value of each enters the manifest."""
+        values = {name: float(value) for name, value in metrics.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise ValueError(f"metric {name} is {value}")
+        self.metrics.update(values)
+        self._emit("metrics", step=step, values=values)
+
+    def progress(self, done: int, total: int = 0, unit: str = "") -> None:
+        """Say how far the stage is: `done` of `total` (0: unknown) shards, steps, documents…"""
+        self._emit("progress", done=done, total=total, unit=unit)
+
+    def note(self, line: str) -> None:
+        """Write one line into the stage's log."""
+        self._emit("log", line=line)
+
+    def map(
+        self, function: Callable[[T, Path], Any], items: Sequence[T], *, into: Path | None = None, name: str = "", unit: str = "shards"
+    ) -> list[Any]:
+        """Call ``function(item, folder)`` for every item, in parallel, and return its JSON values in the order of `items`.
+
+        What a call writes in its own empty `folder` moves to the same names below `into` (the artifact's data by default)
+        and is committed with the value, so that a killed stage repeats only calls that had not ended. The function must
+        be importable or a bound method of the stage; a second map over the same function needs a `name`.
+        """
+        name = name or _name(function)
+        into = into if into is not None else self._workspace.data
+        known = self._workspace.values()
+        tags = [f"map:{name}:{index}/{len(items)}" for index in range(len(items))]
+        values = {index: known[tag] for index, tag in enumerate(tags) if tag in known}
+        calls = [(index, item, self._workspace.part(f"{name}-{index:05d}")) for index, item in enumerate(items) if index not in values]
+        folders = {index: folder for index, _, folder in calls}
+        self.progress(len(values), len(items), unit)
+        for index, value in self._backend.map(function, calls):
+            json.dumps(value, allow_nan=False)
+            self._workspace.adopt(folders[index], into, tags[index], value)
+            values[index] = value
+            self.progress(len(values), len(items), unit)
+        return [values[index] for index in range(len(items))]
+
+    def commit(self, path: Path) -> None:
+        """Make the file or directory at `path`, in scratch or in the artifact, survive a kill at any later moment."""
+        self._workspace.commit(path)
+
+    def gang(self, function: Callable[[], Any], workers: int = 1) -> list[Any]:
+        """Call `function` on `workers` co-scheduled workers under torchrun's environment contract; values by rank."""
+        return [function()] if workers == 1 else self._backend.gang(function, workers)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__name__", type(function).__name__)

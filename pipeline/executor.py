@@ -1,0 +1,46 @@
+"""Where jobs run: one verb. `Inline` runs each job in this process, as soon as it is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.manifest import Manifest
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
+
+
+class Executor(Protocol):
+    """Runs jobs somewhere. Constructing one is cheap; it starts what it needs at the first submit."""
+
+    name: str
+
+    def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
+        """Run `job` once every future in `after` has its manifest (given in the order of ``job.parents``).
+
+        The future raises what the job raised; where one of `after` failed, it fails without running.
+        """
+        ...
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Release what was started, leaving no process behind; with `cancel`, stop what still runs."""
+        ...
+
+
+class Inline:
+    """Every job in this process, one after the other: for tests, debuggers and small dags."""
+
+    name = "inline"
+
+    def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
+        future: Future[Manifest] = Future()
+        try:
+            future.set_result(job.execute([parent.result() for parent in after], executor=self.name))
+        except Exception as fault:  # handed on through the future, as every executor does
+            future.set_exception(fault)
+        return future
+
+    def close(self, *, cancel: bool = False) -> None:
+        pass

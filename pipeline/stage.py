@@ -1,0 +1,117 @@
+"""A stage: a frozen, typed description that makes one artifact. Its fields are its inputs and settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.artifact import Artifact
+from pipeline.errors import DagError
+from pipeline.resources import Resources
+
+if TYPE_CHECKING:
+    from pipeline.context import Context
+
+__all__ = ["Field", "Settings", "Stage"]
+
+A = TypeVar("A", bound=Artifact, covariant=True)
+
+NOT_IDENTITY = ("label", "resources")
+"""Fields of every stage that say how it is shown and where it runs, and never enter its key."""
+
+
+class Settings(BaseModel):
+    """A frozen group of settings inside a stage. Define `identity()` where not every field counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Stage(BaseModel, Generic[A]):
+    """Describes how one artifact is made; subclass as ``class Dedup(Stage[Documents])`` and write `run`.
+
+    Constructing a stage checks its settings and runs nothing. `label` and `resources` are not identity.
+    Raises DagError for a misspelt or mistyped setting and for an artifact of the wrong kind.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, ignored_types=(cached_property,), validate_default=True
+    )
+
+    makes: ClassVar[type[Artifact]] = Artifact
+
+    label: str = Field(default="", description="name in the dag; the class name unless two of a kind need telling apart")
+    resources: Resources = Field(default=Resources(), description="what it needs of a machine; never identity")
+
+    def __init__(self, **settings: Any) -> None:
+        settings["label"] = settings.get("label") or type(self).stage_name()
+        try:
+            super().__init__(**settings)
+        except ValidationError as fault:
+            from pipeline.messages import explain
+
+            raise DagError(*explain(type(self), settings, fault)) from None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        for base in cls.__mro__:
+            arguments = getattr(base, "__pydantic_generic_metadata__", {}).get("args", ())
+            if arguments and isinstance(arguments[0], type) and issubclass(arguments[0], Artifact):
+                cls.makes = arguments[0]
+                return
+
+    @classmethod
+    def stage_name(cls) -> str:
+        """The stage's name in keys and in the store: the class name in kebab case (``TrainTokenizer`` → ``train-tokenizer``)."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
+
+    @cached_property
+    def out(self) -> A:
+        """The promise of what this stage makes."""
+        return cast(A, self.makes(producer=self))
+
+    def run(self, out: A, ctx: Context) -> None:  # type: ignore[misc]  # out is written by run alone, never read back as a wider kind
+        """Fill `out.path`, an existing local directory, asking nothing of the world but `ctx`."""
+        raise NotImplementedError(f"{type(self).__name__} has no run()")
+
+    def inputs(self) -> dict[str, Artifact]:
+        """Every input by its place in the stage: ``documents``, or ``documents.0`` inside a tuple."""
+        return {place: leaf for place, leaf in leaves(self) if isinstance(leaf, Artifact)}
+
+    def with_inputs(self, replace: Callable[[str, Artifact], Artifact]) -> Stage[A]:
+        """The same stage with each input replaced by what `replace(place, artifact)` returns."""
+        fields = {
+            name: _replace(name, getattr(self, name), replace) for name in type(self).model_fields
+        }
+        return type(self)(**fields)
+
+
+def leaves(stage: Stage[Any]) -> Iterator[tuple[str, object]]:
+    """Every value of the stage that counts, with its dotted place; containers are walked, settings groups are not."""
+    for name in type(stage).model_fields:
+        if name not in NOT_IDENTITY:
+            yield from _leaves(name, getattr(stage, name))
+
+
+def _leaves(place: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for name in value:
+            yield from _leaves(f"{place}.{name}", value[name])
+    elif isinstance(value, (list, tuple)):
+        for position, item in enumerate(value):
+            yield from _leaves(f"{place}.{position}", item)
+    else:
+        yield place, value
+
+
+def _replace(place: str, value: Any, replace: Callable[[str, Artifact], Artifact]) -> Any:
+    if isinstance(value, Artifact):
+        return replace(place, value)
+    if isinstance(value, dict):
+        return {name: _replace(f"{place}.{name}", item, replace) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_replace(f"{place}.{position}", item, replace) for position, item in enumerate(value))
+    return value

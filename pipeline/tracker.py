@@ -1,0 +1,61 @@
+"""Who is told of a run. A tracker reads the event stream in the driver and never fails a stage."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.events import Event
+from pipeline.manifest import Manifest
+
+State = Literal["cached", "finished", "failed", "skipped"]
+
+
+class StageRecord(BaseModel):
+    """One stage as the run drew it: class, settings, the label behind each input, and what the plan said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    kind: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    state: str
+    reason: str
+
+
+class RunRecord(BaseModel):
+    """One execution of a dag, written to the store before anything runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    dag: str
+    dials: dict[str, Any]
+    store: str
+    executor: str
+    started: float
+    stages: dict[str, StageRecord]
+
+
+class Tracker(Protocol):
+    """Called by one thread of the driver, in order; what it raises becomes a warning and nothing more."""
+
+    name: str
+
+    def start(self, record: RunRecord) -> None:
+        """A run begins."""
+        ...
+
+    def event(self, event: Event) -> None:
+        """Something happened in a stage."""
+        ...
+
+    def stage(self, label: str, state: State, manifest: Manifest | None, fault: str = "") -> None:
+        """A stage ended: with a manifest when cached or finished, with the message of its fault when failed."""
+        ...
+
+    def finish(self, state: State) -> None:
+        """The run ended; everything is to be written before this returns."""
+        ...
