@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline import events
+from pipeline.machine import Meter, Metered
 from pipeline.workspace import Workspace
 
 T = TypeVar("T")
@@ -47,8 +49,16 @@ class Serial:
 class Context:
     """Given to `Stage.run`. `scratch` is a local directory of the stage's own that survives a crash where committed."""
 
-    def __init__(self, workspace: Workspace, *, emit: events.Sink = events.nowhere, backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        emit: events.Sink = events.nowhere,
+        backend: Backend | None = None,
+        meter: Meter | None = None,
+    ) -> None:
         self._workspace = workspace
+        self._meter = meter or Meter()
         self._emit = emit
         self._backend = backend or Serial()
         self.scratch = workspace.scratch
@@ -93,7 +103,8 @@ class Context:
         calls = [(index, item, self._workspace.part(f"{name}-{index:05d}")) for index, item in enumerate(items) if index not in values]
         folders = {index: folder for index, _, folder in calls}
         self.progress(len(values), len(items), unit)
-        for index, value in self._backend.map(function, calls):
+        for index, (value, process, cpu) in self._backend.map(Metered(function), calls):
+            self._meter.shards += cpu if process != os.getpid() else 0.0
             json.dumps(value, allow_nan=False)
             self._workspace.adopt(folders[index], into, tags[index], value)
             values[index] = value

@@ -1,0 +1,181 @@
+"""A job: a stage with a store, as JSON, sent to a worker. `Job.execute` is all that a worker ever calls.
+
+It finds the key once its inputs are known, uses the attempt in force if there is one, and otherwise makes one:
+run, seal, publish. Data travels through the store alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline import canonical, digest
+from pipeline.code import code_record
+from pipeline.context import Backend, Context
+from pipeline.errors import CorpusmillError, StageFailed, StoreError
+from pipeline.machine import Meter, environment, machine
+from pipeline.manifest import CodeRecord, InputRecord, Manifest
+from pipeline.stage import Stage
+from pipeline.store import Attempt, Store
+from pipeline.stream import Emitter, LineWriter
+from pipeline.wire import import_path, name_of, named, opened, plain
+
+
+class Job(BaseModel):
+    """One stage to be made. `parents` are labels; `inputs` says for each input place which parent it comes from and its kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    store: str
+    label: str
+    stage: str
+    settings: dict[str, Any]
+    parents: tuple[str, ...]
+    inputs: dict[str, tuple[int, str]]
+    resources: dict[str, Any]
+    path: tuple[str, ...] = ()
+    force: bool = False
+
+    @classmethod
+    def of(cls, stage: Stage[Any], parents: Sequence[Stage[Any]], *, run: str, store: str, force: bool = False) -> Job:
+        """The job that makes `stage`, whose inputs come from `parents`."""
+        labels = [parent.label for parent in parents]
+        makers = {place: artifact.producer.label for place, artifact in stage.inputs().items() if artifact.producer}
+        kinds = {place: name_of(type(artifact)) for place, artifact in stage.inputs().items()}
+        bare = stage.with_inputs(lambda place, artifact: artifact.at(place))
+        return cls(
+            run=run,
+            store=store,
+            label=stage.label,
+            stage=name_of(type(stage)),
+            settings={name: plain(getattr(bare, name)) for name in type(bare).model_fields},
+            parents=tuple(labels),
+            inputs={place: (labels.index(makers[place]), kinds[place]) for place in makers},
+            resources=stage.resources.model_dump(),
+            path=import_path(type(stage)),
+            force=force,
+        )
+
+    def load(self, paths: dict[str, Path]) -> Stage[Any]:
+        """The stage itself, with each input place opened at its local path."""
+        sys.path.extend(entry for entry in self.path if entry not in sys.path)
+        cls = named(self.stage)
+        kinds = {place: named(kind) for place, (_, kind) in self.inputs.items()}
+        return cls(**opened(self.settings, {place: kinds[place](paths[place]) for place in kinds}))
+
+    def resolve(self, inputs: Sequence[Manifest]) -> Manifest | None:
+        """The attempt in force, if this job need not run."""
+        store = Store(self.store)
+        stage = self._open(store, inputs)
+        return None if self.force else store.in_force(stage.stage_name(), self._key(stage, inputs), code_record(type(stage)).digest)
+
+    def execute(self, inputs: Sequence[Manifest], *, executor: str, backend: Backend | None = None) -> Manifest:
+        """The attempt in force, or a new one made here. Raises CorpusmillError; a bug in the stage becomes StageFailed."""
+        store = Store(self.store)
+        emit = Emitter(store, self.run, self.label)
+        try:
+            return self._execute(store, emit, inputs, executor, backend)
+        except CorpusmillError as fault:
+            emit("state", state="failed", fault=str(fault))
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                emit.close()
+
+    def _open(self, store: Store, inputs: Sequence[Manifest]) -> Stage[Any]:
+        return self.load({place: store.data(inputs[parent]) for place, (parent, _) in self.inputs.items()})
+
+    def _key(self, stage: Stage[Any], inputs: Sequence[Manifest]) -> str:
+        return canonical.key(stage, {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()})
+
+    def _execute(
+        self, store: Store, emit: Emitter, inputs: Sequence[Manifest], executor: str, backend: Backend | None
+    ) -> Manifest:
+        stage = self._open(store, inputs)
+        key, code = self._key(stage, inputs), code_record(type(stage))
+        asked = time.time()
+
+        def found() -> Manifest | None:
+            manifest = store.in_force(stage.stage_name(), key, code.digest)
+            return manifest if manifest and (not self.force or manifest.created > asked) else None
+
+        manifest = found()
+        if manifest is None:
+            waiting = lambda: emit("state", state="waiting", key=key)  # noqa: E731
+            with store.attempt(stage.stage_name(), key, code.digest, waiting) as attempt:
+                manifest = found()
+                if manifest is None:
+                    return self._make(store, emit, stage, attempt, code, inputs, executor, backend)
+        emit("state", state="cached", attempt=manifest.attempt)
+        return manifest
+
+    def _make(
+        self,
+        store: Store,
+        emit: Emitter,
+        stage: Stage[Any],
+        attempt: Attempt,
+        code: CodeRecord,
+        inputs: Sequence[Manifest],
+        executor: str,
+        backend: Backend | None,
+    ) -> Manifest:
+        emit("state", state="resumed" if attempt.resumed else "started", key=attempt.key)
+        meter = Meter()
+        ctx = Context(attempt.workspace, emit=emit, backend=backend, meter=meter)
+        self._run(store, emit, stage, ctx, attempt)
+        files = attempt.workspace.seal()
+        if not files:
+            raise StageFailed(f"stage {self.label!r} ended without writing a file", mend=f"{self.stage}.run must fill out.path")
+        manifest = Manifest(
+            stage=attempt.stage, label=self.label, key=attempt.key, attempt=attempt.name, kind=stage.makes.kind(), source=self.stage,
+            settings=canonical.settings(stage), inputs=self._input_records(inputs), files=files, digest=digest.of_files(files), code=code,
+            environment=environment(), machine=machine(), cost=meter.cost(stage.resources.dollars_per_hour), metrics=ctx.metrics,
+            run=self.run, executor=executor, resources=self.resources, created=time.time(),
+        )  # fmt: skip
+        store.publish(attempt, manifest)
+        emit("state", state="finished", attempt=attempt.name, digest=manifest.digest)
+        return manifest
+
+    def _input_records(self, inputs: Sequence[Manifest]) -> dict[str, InputRecord]:
+        return {
+            place: InputRecord(
+                stage=made.stage, key=made.key, attempt=made.attempt, digest=made.digest, label=self.parents[parent]
+            )
+            for place, (parent, _) in self.inputs.items()
+            for made in (inputs[parent],)
+        }
+
+    def _run(self, store: Store, emit: Emitter, stage: Stage[Any], ctx: Context, attempt: Attempt) -> None:
+        writer = LineWriter(emit, store.run_folder(self.run) / "logs" / f"{self.label}.txt")
+        try:
+            with contextlib.redirect_stdout(writer), contextlib.redirect_stderr(writer):  # type: ignore[type-var]
+                stage.run(stage.makes(attempt.workspace.data), ctx)
+        except CorpusmillError:
+            raise
+        except Exception as fault:
+            writer.write(traceback.format_exc())
+            raise self._told(fault, store) from fault
+        finally:
+            writer.close()
+
+    def _told(self, fault: Exception, store: Store) -> CorpusmillError:
+        if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StoreError(
+                f"stage {self.label!r}: no space left on the disk of {store.root}",
+                mend="free some space and run the same command again; what was committed is kept",
+            )
+        frame = traceback.extract_tb(fault.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        log = store.run_folder(self.run) / "logs" / f"{self.label}.txt"
+        first = (str(fault).strip() or repr(fault)).splitlines()[0]
+        return StageFailed(f"stage {self.label!r}: {type(fault).__name__}: {first} (at {where})", mend=f"read the traceback in {log}")

@@ -1,0 +1,33 @@
+"""A lease on one key of a local store: an advisory file lock, so that a killed holder lets go at that moment.
+
+It saves work (the second run waits); correctness rests on each attempt having a directory of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def held(path: Path, on_wait: Callable[[], None] = lambda: None, poll_seconds: float = 0.2) -> Iterator[None]:
+    """Hold the lock file at `path`; where another process has it, call `on_wait` once and wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    on_wait()
+                    told = True
+                time.sleep(poll_seconds)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)

@@ -1,0 +1,127 @@
+"""The store: the root of all artifacts. A manifest, written last and never overwritten, makes an attempt exist.
+
+::
+
+    <root>/<stage>/<key>/<attempt>/{data/, manifest.json}   artifacts
+    <root>/.partial/<stage>/<key>/{lease, <attempt>/}       scratch of attempts that are not complete
+    <root>/.runs/<run>/{run.json, events/, logs/, end.json} what happened
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline import lease
+from pipeline.errors import StoreError
+from pipeline.files import open_root
+from pipeline.manifest import SCHEMA, Manifest
+from pipeline.workspace import Workspace
+
+
+class Attempt:
+    """One making of a key, in progress: where it works, and whether it goes on from an earlier, killed one."""
+
+    def __init__(self, stage: str, key: str, name: str, workspace: Workspace, resumed: bool) -> None:
+        self.stage, self.key, self.name, self.workspace, self.resumed = stage, key, name, workspace, resumed
+
+
+class Store:
+    """Opens the store at `root`. Raises StoreError where it cannot be reached or written."""
+
+    def __init__(self, root: str) -> None:
+        self.files = open_root(root)
+        self.root = self.files.root
+
+    def attempts(self, stage: str, key: str) -> list[Manifest]:
+        """The complete attempts at `key`, newest first."""
+        found = [self._manifest(f"{stage}/{key}/{name}") for name in self.files.children(f"{stage}/{key}")]
+        return sorted((manifest for manifest in found if manifest), key=lambda manifest: manifest.created, reverse=True)
+
+    def in_force(self, stage: str, key: str, code_digest: str) -> Manifest | None:
+        """The newest attempt at `key` made by code of this digest."""
+        return next((found for found in self.attempts(stage, key) if found.code.digest == code_digest), None)
+
+    def of_stage(self, stage: str) -> list[Manifest]:
+        """Every complete attempt of a stage, whatever its key, newest first."""
+        found = [manifest for key in self.files.children(stage) for manifest in self.attempts(stage, key)]
+        return sorted(found, key=lambda manifest: manifest.created, reverse=True)
+
+    def stages(self) -> list[str]:
+        """The names of all stages that have something here."""
+        return [name for name in self.files.children("") if not name.startswith(".")]
+
+    def data(self, manifest: Manifest) -> Path:
+        """The local directory of an artifact. Raises StoreError where its data has gone."""
+        path = self.root / manifest.stage / manifest.key / manifest.attempt / "data"
+        if not path.is_dir():
+            raise StoreError(
+                f"the data of {manifest.label} is missing: {path}", mend="delete the directory above it, then run again"
+            )
+        return path
+
+    def _manifest(self, attempt: str) -> Manifest | None:
+        name = f"{attempt}/manifest.json"
+        try:
+            text = self.files.read(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return Manifest.model_validate_json(text)
+        except ValidationError:
+            raise StoreError(
+                f"{self.root / name} is not a manifest of schema {SCHEMA}: truncated, or written by a newer version",
+                mend="upgrade corpusmill, or delete that attempt's directory to build it again",
+            ) from None
+
+    @contextmanager
+    def attempt(self, stage: str, key: str, code_digest: str, on_wait: Callable[[], None]) -> Iterator[Attempt]:
+        """Hold the key's lease and open the scratch of an attempt: the last one that this code left, else a fresh one."""
+        folder = self.root / ".partial" / stage / key
+        with lease.held(folder / "lease", on_wait):
+            left = [name for name in self._left(stage, key) if name.endswith(f"-{code_digest[:12]}")]
+            name = left[-1] if left else f"{_now()}-{uuid.uuid4().hex[:6]}-{code_digest[:12]}"
+            yield Attempt(stage, key, name, Workspace(folder / name), resumed=bool(left))
+
+    def _left(self, stage: str, key: str) -> list[str]:
+        """Attempts that were cut short, oldest first. A kill in the middle of publishing is undone, or finished, here."""
+        names = [name for name in self.files.children(f".partial/{stage}/{key}") if name != "lease"]
+        for name in names:
+            scratch, place = self.root / ".partial" / stage / key / name, self.root / stage / key / name
+            if (place / "manifest.json").exists():
+                shutil.rmtree(scratch)
+            elif (place / "data").exists():
+                shutil.rmtree(scratch / "data", ignore_errors=True)
+                os.replace(place / "data", scratch / "data")
+        return [name for name in names if (self.root / ".partial" / stage / key / name).exists()]
+
+    def publish(self, attempt: Attempt, manifest: Manifest) -> None:
+        """Move the data into place, then write the manifest: from that moment the attempt exists."""
+        place = self.root / attempt.stage / attempt.key / attempt.name
+        place.mkdir(parents=True, exist_ok=True)
+        os.replace(attempt.workspace.data, place / "data")
+        self._create(f"{attempt.stage}/{attempt.key}/{attempt.name}/manifest.json", manifest)
+        shutil.rmtree(attempt.workspace.folder, ignore_errors=True)
+
+    def _create(self, name: str, record: BaseModel) -> None:
+        if not self.files.create(name, record.model_dump_json(indent=1).encode()):
+            raise StoreError(f"{self.root / name} exists already", mend="run again: a record is never overwritten")
+
+    def record(self, run: str, name: str, record: BaseModel) -> None:
+        """Write one record of a run, once."""
+        self._create(f".runs/{run}/{name}", record)
+
+    def run_folder(self, run: str) -> Path:
+        """Where the records of a run stand."""
+        return self.root / ".runs" / run
+
+
+def _now() -> str:
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime())

@@ -1,0 +1,113 @@
+"""The event stream on disk: a job writes numbered, immutable chunks of JSON lines; the driver follows them.
+
+One file system is all they share, so that progress, metrics and logs look alike on every executor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.events import Event, EventKind
+from pipeline.store import Store
+
+FLUSH_SECONDS = 0.5
+
+
+class Emitter:
+    """Writes the events of one job; flushed at most every half second, and by a heartbeat of its own while it is open."""
+
+    def __init__(self, store: Store, run: str, label: str) -> None:
+        self._files, self._folder, self._label = store.files, f".runs/{run}/events/{label}", label
+        self._started = int(time.time() * 1000)
+        self._number = 0
+        self._pending: list[str] = []
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name=f"events-{label}", daemon=True)
+        self._heart.start()
+
+    def __call__(self, kind: EventKind, **data: Any) -> None:
+        event = Event(label=self._label, kind=kind, data=data)
+        with self._lock:
+            self._pending.append(event.model_dump_json())
+        if kind == "state":
+            self.flush()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(FLUSH_SECONDS):
+            with contextlib.suppress(OSError):  # a full disk is told by the stage, not by its heartbeat
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending as the next chunk."""
+        with self._lock:
+            if self._pending:
+                self._number += 1
+                name = f"{self._folder}/{self._started:014d}-{self._number:06d}.jsonl"
+                self._files.create(name, ("\n".join(self._pending) + "\n").encode())
+                self._pending.clear()
+
+    def close(self) -> None:
+        """Flush and stop the heartbeat."""
+        self._closed.set()
+        self._heart.join()
+        self.flush()
+
+
+class Follower:
+    """Reads what the jobs of a run have written since the last look, label by label in order."""
+
+    def __init__(self, store: Store, run: str, labels: list[str]) -> None:
+        self._files, self._folder, self._labels = store.files, f".runs/{run}/events", labels
+        self._seen: dict[str, set[str]] = {label: set() for label in labels}
+
+    def new(self) -> Iterator[Event]:
+        """Events not returned before."""
+        for label in self._labels:
+            for name in self._files.children(f"{self._folder}/{label}"):
+                if name.endswith(".jsonl") and not name.startswith(".") and name not in self._seen[label]:
+                    self._seen[label].add(name)
+                    for line in self._files.read(f"{self._folder}/{label}/{name}").decode().splitlines():
+                        yield Event.model_validate_json(line)
+
+
+class LineWriter:
+    """A text stream that turns whole lines into log events; what a stage prints lands in its log, never on the terminal."""
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self, emit: Emitter, log: Path) -> None:
+        self._emit, self._rest = emit, ""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._file = log.open("a", encoding="utf-8")
+
+    def write(self, text: str) -> int:
+        """Take text; each line that it completes is an event."""
+        self._file.write(text)
+        *lines, self._rest = (self._rest + text).replace("\r", "\n").split("\n")
+        for line in lines:
+            if line.strip():
+                self._emit("log", line=line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self._file.flush()
+
+    def isatty(self) -> bool:
+        """Never a terminal."""
+        return False
+
+    def fileno(self) -> int:
+        """The log file's descriptor, for what writes below Python."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
