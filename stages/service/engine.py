@@ -1,0 +1,198 @@
+"""What answers: the contract of an engine, and llama.cpp in this process as the engine for CPUs.
+
+An engine makes no sound on the terminal, opens no port that others can reach, and stops when it is closed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline import CorpusmillError, StageFailed
+
+Message = dict[str, str]
+"""One turn: its `role` (system, user or assistant) and its `content`."""
+
+OnText = Callable[[str], bool]
+"""Told of each new piece of text as it is made; returns True to stop the answer there."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A conversation to answer, and how: temperature 0 takes the likeliest token each time; `seed` draws the others."""
+
+    messages: Sequence[Message]
+    max_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer: its text, why it ended (`stop` or `length`), and the tokens that were read and made."""
+
+    text: str
+    finish: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class AskRefused(CorpusmillError):
+    """The engine cannot answer this conversation; `code` says why in OpenAI's words."""
+
+    def __init__(self, message: str, *, code: str = "invalid_request", mend: str = "") -> None:
+        super().__init__(message, mend=mend)
+        self.code = code
+
+
+class Engine(Protocol):
+    """Answers conversations; `answer` may be called from several threads at once."""
+
+    context: int
+    parallel: int
+
+    def answer(self, ask: Ask, on_text: OnText | None = None) -> Reply:
+        """Answer, telling `on_text` of each piece of text. Raises AskRefused for a conversation it cannot take."""
+        ...
+
+    def close(self) -> None:
+        """Stop, and give back memory and threads. A second call does nothing."""
+        ...
+
+
+@dataclass
+class _Heard:
+    """What llama.cpp's stream has told so far."""
+
+    on_text: OnText | None
+    pieces: list[str] = field(default_factory=list)
+    finish: str = "stop"
+    usage: dict[str, int] = field(default_factory=dict)
+    fault: dict[str, Any] | None = None
+
+    def hear(self, event: dict[str, Any]) -> bool:
+        if "error" in event:
+            self.fault = event["error"]
+            return True
+        self.usage = event.get("usage") or self.usage
+        for choice in event.get("choices", ()):
+            self.finish = choice.get("finish_reason") or self.finish
+            text = (choice.get("delta") or {}).get("content")
+            if text:
+                self.pieces.append(text)
+                if self.on_text is not None and self.on_text(text):
+                    return True
+        return False
+
+
+class LlamaCpp:
+    """llama.cpp through the xllamacpp wheel: continuous batching of up to `parallel` conversations.
+
+    Each conversation has room for `context` tokens. With `threads` fixed, and one conversation at a time, a greedy
+    answer is the same each time. `reuse` keeps what was read of earlier conversations, which is faster and, where two
+    tokens are equally likely to the last bit, may answer differently. Raises StageFailed for a file that does not load.
+    """
+
+    def __init__(self, model: Path, *, context: int = 0, threads: int = 1, parallel: int = 1, reuse: bool = False) -> None:
+        import xllamacpp
+
+        self.context, self.parallel, self._reuse = context or trained_context(model), parallel, reuse
+        self._folder = Path(tempfile.mkdtemp(prefix="corpusmill-"))
+        self.socket = self._folder / "engine"  # llama.cpp always listens: on a socket that only this user can open
+        params = xllamacpp.CommonParams()
+        params.model.path = str(model)
+        params.hostnames = [f"{self.socket}.sock"]
+        params.n_ctx, params.n_parallel = self.context * parallel, parallel
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        params.verbosity = -1
+        params.use_jinja = params.force_pure_content_parser = True
+        params.fit_params = params.ui = params.warmup = False
+        params.cache_ram_mib = 0
+        try:
+            self._server: Any = xllamacpp.Server(params)
+        except RuntimeError as fault:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise StageFailed(f"llama.cpp cannot load {model.name}", mend="rebuild it: corpusmill run … --rebuild quantize") from fault
+
+    def answer(self, ask: Ask, on_text: OnText | None = None) -> Reply:
+        """Answer, telling `on_text` of each piece of text. Raises AskRefused for a conversation it cannot take."""
+        request: dict[str, Any] = {
+            "messages": list(ask.messages),
+            "max_tokens": ask.max_tokens,
+            "temperature": ask.temperature,
+            "top_p": ask.top_p,
+            "stop": list(ask.stop),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "cache_prompt": self._reuse,
+        }
+        if ask.seed is not None:
+            request["seed"] = ask.seed
+        heard = _Heard(on_text)
+        try:
+            self._server.handle_chat_completions(request, heard.hear)
+        except ValueError as fault:
+            raise AskRefused(f"llama.cpp cannot take this conversation: {fault}") from fault
+        if heard.fault is not None:
+            raise _refused(heard.fault)
+        return Reply(
+            "".join(heard.pieces),
+            heard.finish,
+            heard.usage.get("prompt_tokens", 0),
+            heard.usage.get("completion_tokens", len(heard.pieces)),
+        )
+
+    def next_token(self, ids: Sequence[int], top: int) -> dict[int, float]:
+        """The log-probabilities (natural) of the `top` likeliest tokens after the token ids `ids`."""
+        request = {"prompt": list(ids), "max_tokens": 1, "logprobs": top, "temperature": 0, "cache_prompt": False, "ignore_eos": False}
+        found = self._server.handle_completions(request)
+        if "error" in found:
+            raise _refused(found["error"])
+        content = found["choices"][0]["logprobs"]["content"]
+        return {entry["id"]: entry["logprob"] for entry in content[0]["top_logprobs"]}
+
+    def close(self) -> None:
+        """Stop the engine's threads and free the model. A second call does nothing."""
+        self._server = None  # the last reference: its destructor joins the threads
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> LlamaCpp:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _refused(fault: dict[str, Any]) -> AskRefused:
+    if fault.get("type") == "exceed_context_size_error":
+        message = f"the conversation has {fault.get('n_prompt_tokens')} tokens and the model reads {fault.get('n_ctx')}"
+        return AskRefused(message, code="context_length_exceeded", mend="ask with fewer or shorter messages")
+    return AskRefused(str(fault.get("message", fault)))
+
+
+def trained_context(model: Path) -> int:
+    """The number of tokens that the GGUF file at `model` was trained to read."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(model).get_field("llama.context_length")
+    return int(field.contents()) if field is not None else 512
+
+
+def open_engine(folder: Path, *, threads: int = 1, parallel: int = 1, context: int = 0, reuse: bool = False) -> LlamaCpp:
+    """The engine for a model folder that holds model.gguf. Raises StageFailed where there is none."""
+    path = folder / "model.gguf"
+    if not path.is_file():
+        raise StageFailed(f"{folder.name} holds no model.gguf to serve", mend="quantize it: Quantize(model=…, format='q8_0')")
+    return LlamaCpp(path, threads=threads, parallel=parallel, context=context, reuse=reuse)
+
+
+def answer_all(folder: Path, conversations: Sequence[Sequence[Message]], *, max_tokens: int = 32, threads: int = 1) -> list[str]:
+    """Greedy answers of the model.gguf in `folder`, one after the other, so that the same file gives the same texts."""
+    with open_engine(folder, threads=threads) as engine:
+        return [engine.answer(Ask(messages, max_tokens)).text for messages in conversations]
