@@ -1,0 +1,82 @@
+"""CollectChats: a user's own conversations, read from JSON lines and split for training and evaluation by their content."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from pipeline import Context, Field, Stage, StageFailed
+from pipeline.errors import SourceError
+from stages.kinds import Chats
+from stages.sources import Source, as_source
+
+ROLES = ("system", "user", "assistant")
+
+
+class CollectChats(Stage[Chats]):
+    """Read conversations, one JSON object a line with `messages`: a list of {"role", "content"} that ends with the assistant.
+
+    An optional `category` groups the results of an evaluation. The share `heldout` is kept from training, chosen by a hash
+    of what is asked, so that the same question never stands on both sides. Raises SourceError with file and line.
+    """
+
+    source: Source = Field(description="JSON lines files: a path, a folder or a pattern, or files inside a package")
+    heldout: float = Field(default=0.1, ge=0, lt=1, description="share of the questions kept for evaluation")
+    checker: Literal["exact", "contains", "number", "symbol", ""] = Field(
+        default="exact", description="how held-out answers are judged against the last message; empty: not at all"
+    )
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _source(cls, value: object) -> object:
+        return as_source(value)
+
+    def run(self, out: Chats, ctx: Context) -> None:
+        """One shard for each file."""
+        files = self.source.files()
+        items = [(index, name, str(files[name])) for index, name in enumerate(sorted(files))]
+        counts = ctx.map(self._shard, items, unit="files")
+        train, heldout = (sum(count[side] for count in counts) for side in ("train", "heldout"))
+        if not train:
+            raise StageFailed(f"{self.source.at} holds no chat to train on", mend='write one {"messages": […]} a line, and lower heldout')
+        ctx.log(chats=train + heldout, train=train, heldout=heldout)
+
+    def _shard(self, item: tuple[int, str, str], folder: Path) -> dict[str, int]:
+        from stages.tuning import conversations
+
+        index, name, path = item
+        chats = []
+        with Path(path).open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    chats.append(self._chat(line, f"{name}, line {number}"))
+        conversations.write(folder / f"part-{index:05d}.parquet", chats)
+        heldout = sum(chat.split == "heldout" for chat in chats)
+        return {"train": len(chats) - heldout, "heldout": heldout}
+
+    def _chat(self, line: str, place: str) -> Any:
+        from stages.tuning.conversations import Chat, fraction
+
+        try:
+            row = json.loads(line)
+        except ValueError as fault:
+            raise SourceError(f"{place} is not JSON: {fault}", mend="write one JSON object a line") from None
+        messages = checked(row.get("messages") if isinstance(row, dict) else None, place)
+        asked = json.dumps(messages[:-1], ensure_ascii=False)
+        split: Literal["train", "heldout"] = "heldout" if fraction(asked) < self.heldout else "train"
+        return Chat(messages, str(row.get("category", "chat")), split, messages[-1]["content"], self.checker)
+
+
+def checked(messages: object, place: str) -> list[dict[str, str]]:
+    """`messages` as role and content alone. Raises SourceError, naming the place, where they are no conversation."""
+    if not isinstance(messages, list) or not messages:
+        raise SourceError(f"{place} has no list of messages", mend='write {"messages": [{"role": "user", "content": "…"}, …]}')
+    for turn in messages:
+        if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
+            raise SourceError(f"{place}: {json.dumps(turn)[:80]} is no message", mend=f"a message has a role ({', '.join(ROLES)}) and a content")
+    if messages[-1]["role"] != "assistant" or len(messages) < 2:
+        raise SourceError(f"{place} does not end with an answer", mend="let the last of two or more messages be the assistant's")
+    return [{"role": turn["role"], "content": turn["content"]} for turn in messages]

@@ -1,0 +1,1 @@
+"""Fact tables as questions with checkable answers: pure code, no stage, no network."""

@@ -1,0 +1,79 @@
+"""Conversations as Chats and Preferences hold them: `messages` for TRL, and in metadata what an evaluation needs to know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from stages.kinds import Chats, write_shard
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Message = dict[str, str]
+Split = Literal["train", "heldout"]
+
+
+class Chat(NamedTuple):
+    """One conversation that ends with the assistant's answer; `answer` is what `checker` expects in place of it.
+
+    Chats of the split `heldout` are for evaluation alone. An empty checker means that no answer can be judged.
+    """
+
+    messages: list[Message]
+    category: str
+    split: Split
+    answer: str
+    checker: str
+
+    @property
+    def prompt(self) -> list[Message]:
+        """Everything before the assistant's last answer."""
+        return self.messages[:-1]
+
+
+def dialogue(question: str, answer: str) -> list[Message]:
+    """One question and its answer as messages."""
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def write(path: Path, chats: Iterable[Chat]) -> None:
+    """Write one shard of Chats."""
+    import pyarrow as pa
+
+    rows = list(chats)
+    metadata = [
+        json.dumps({"category": chat.category, "split": chat.split, "answer": chat.answer, "checker": chat.checker}, sort_keys=True)
+        for chat in rows
+    ]
+    columns = {
+        "messages": pa.array([chat.messages for chat in rows], message_list()),
+        "metadata": pa.array(metadata, pa.string()),
+    }
+    write_shard(path, pa.table(columns))
+
+
+def read(chats: Chats, split: Split) -> list[Chat]:
+    """Every chat of one side of the split, in order; a chat whose metadata names none is for training."""
+    found = []
+    for row in chats.rows():
+        said: dict[str, Any] = json.loads(row.get("metadata") or "{}")
+        if said.get("split", "train") == split:
+            messages = [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
+            found.append(Chat(messages, said.get("category", "chat"), split, said.get("answer", ""), said.get("checker", "")))
+    return found
+
+
+def message_list() -> pa.DataType:
+    """The parquet type of `messages`, `prompt`, `chosen` and `rejected`."""
+    import pyarrow as pa
+
+    return pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())]))
+
+
+def fraction(text: str) -> float:
+    """A number in [0, 1) drawn from `text` by its sha256, for splits that no order of rows can move."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2.0**64
