@@ -42,6 +42,8 @@ class Stage(BaseModel, Generic[A]):
     )
 
     makes: ClassVar[type[Artifact]] = Artifact
+    shows: ClassVar[tuple[str, ...]] = ()
+    """Names of the metrics that stand on the line a person sees when the stage ends."""
 
     label: str = Field(default="", description="name in the dag; the class name unless two of a kind need telling apart")
     resources: Resources = Field(default=Resources(), description="what it needs of a machine; never identity")

@@ -1,0 +1,223 @@
+"""Reads one module's source: the normal form of each top-level definition and the names, imports and files it uses.
+
+The normal form is the same on every Python from 3.11 on, and knows no comments, docstrings, formatting or order of imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+MODULE, MAIN = "<module>", "<main>"
+"""The units of the statements that run on import, and of the block behind ``if __name__ == "__main__"``."""
+
+DYNAMIC = {"globals", "eval", "exec", "sys.modules", "__subclasses__", "__init_subclass__"}
+"""Names through which code can reach anything in its own module."""
+
+_FILE = re.compile(r"(?!.*\.\.)[\w][\w\-. ]*(/[\w\-. ]+)*")
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+(:\w+)?")
+_SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
+IMPORTS = (ast.Import, ast.ImportFrom)
+
+Imports = dict[str, list[tuple[str, str]]]
+"""Bound name → (module as written, with leading dots; the name taken from it, or an empty string for the module itself)."""
+
+
+@cache
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in kind._fields if name not in _SKIPPED))
+
+
+class Normal:
+    """Writes the normal form of syntax trees, gathering what they mention on the way."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.names: set[str] = set()
+        self.strings: set[str] = set()
+        self.imports: Imports = {}
+        self._quoted = False
+
+    def put(self, value: Any) -> None:
+        """Append the normal form of a node, a list or a constant; None and empty fields are left out."""
+        if isinstance(value, ast.AST):
+            special = getattr(self, "_" + type(value).__name__, None)
+            if special is not None:
+                special(value)
+            else:
+                self._node(value)
+        elif isinstance(value, list):
+            self.text.append("[")
+            for item in _statements(value) if value and isinstance(value[0], ast.stmt) else value:
+                self.put(item)
+                self.text.append(",")
+            self.text.append("]")
+        elif type(value) is int:
+            self.text.append(hex(value))  # repr refuses very long ones
+        else:
+            self.text.append(ascii(value))  # repr of text follows the Unicode tables of the Python at hand
+
+    def _node(self, node: ast.AST) -> None:
+        self.text.append(type(node).__name__ + "(")
+        for field in _fields(type(node)):
+            value = getattr(node, field, None)
+            if value is None or value == []:
+                continue
+            self.text.append(field + "=")
+            if field in ("annotation", "returns"):
+                before, self._quoted = self._quoted, True
+                self.put(value)
+                self._quoted = before
+            else:
+                self.put(value)
+        self.text.append(")")
+
+    def _Name(self, node: ast.Name) -> None:
+        self.text.append(f"Name({node.id})")
+        if isinstance(node.ctx, ast.Load):
+            self.names.add(node.id)
+
+    def _Global(self, node: ast.Global) -> None:
+        self.names.update(node.names)
+        self._node(node)
+
+    def _FunctionDef(self, node: ast.FunctionDef) -> None:
+        if node.name == "__init_subclass__":
+            self.names.add(node.name)
+        self._node(node)
+
+    def _Attribute(self, node: ast.Attribute) -> None:
+        parts: list[str] = [node.attr]
+        inner = node.value
+        while isinstance(inner, ast.Attribute):
+            parts.append(inner.attr)
+            inner = inner.value
+        path = ".".join(reversed(parts))
+        self.text.append(f"Attribute({path},")
+        if isinstance(inner, ast.Name):
+            self.names.add(f"{inner.id}.{path}")
+            self.text.append(inner.id)
+        else:
+            self.put(inner)
+        self.text.append(")")
+        self.names.update(DYNAMIC.intersection(parts) & {"__subclasses__"})
+
+    def _Constant(self, node: ast.Constant) -> None:
+        value = node.value
+        self.text.append("Constant(")
+        self.put(value)
+        self.text.append(")")
+        if isinstance(value, str):
+            self._mention(value)
+            if self._quoted:
+                self._annotation(value)
+
+    def _mention(self, value: str) -> None:
+        if 0 < len(value) <= 200 and (_FILE.fullmatch(value) or _DOTTED.fullmatch(value)):
+            self.strings.add(value)
+
+    def _annotation(self, value: str) -> None:
+        try:
+            tree = ast.parse(value, mode="eval")
+        except (SyntaxError, ValueError):
+            return
+        self.names.update(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+
+    def _BinOp(self, node: ast.BinOp) -> None:
+        parts: list[str] = []
+        left: ast.expr = node
+        while isinstance(left, ast.BinOp) and isinstance(left.op, ast.Div) and _is_text(left.right):
+            parts.append(left.right.value)  # type: ignore[attr-defined]  # a constant, by _is_text
+            left = left.left
+        if parts:
+            self._mention("/".join(reversed(parts)))
+        self._node(node)
+
+    def _Call(self, node: ast.Call) -> None:
+        called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        texts = [argument.value for argument in node.args if isinstance(argument, ast.Constant) and isinstance(argument.value, str)]
+        if called in ("joinpath", "join") and len(texts) > 1:
+            self._mention("/".join(texts))
+        if called in ("import_module", "__import__") and texts:
+            self.imports.setdefault("", []).append((texts[0], ""))
+        self._node(node)
+
+    def _JoinedStr(self, node: ast.JoinedStr) -> None:
+        self.text.append("JoinedStr(")
+        literal = ""
+        for part in node.values:  # adjacent literals are merged by some Pythons and not by others
+            if isinstance(part, ast.Constant):
+                literal += str(part.value)
+                continue
+            self.text.append(ascii(literal))
+            literal = ""
+            self.put(part)
+        self.text.append(ascii(literal) + ")")
+
+    def _imports(self, group: list[ast.Import | ast.ImportFrom]) -> str:
+        bound = [(name, *origin) for node in group for name, origin in bindings(node)]
+        for name, module, taken in bound:
+            self.imports.setdefault(name, []).append((module, taken))
+        return ";".join(sorted({f"{name}={module}:{taken}" for name, module, taken in bound}))
+
+    def _ImportGroup(self, node: ImportGroup) -> None:
+        self.text.append(f"Import({self._imports(node.group)})")
+
+
+class ImportGroup(ast.stmt):
+    """Neighbouring imports, whose order says nothing."""
+
+    def __init__(self, group: list[ast.Import | ast.ImportFrom]) -> None:
+        super().__init__()
+        self.group = group
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that do something: no docstrings, no pass; neighbouring imports as one group."""
+    group: list[ast.Import | ast.ImportFrom] = []
+    for node in body:
+        if isinstance(node, IMPORTS):
+            group.append(node)
+            continue
+        if isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and _is_text(node.value)):
+            continue
+        if group:
+            yield ImportGroup(group)
+            group = []
+        yield node
+    if group:
+        yield ImportGroup(group)
+
+
+def bindings(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[str, str]]]:
+    """What an import statement binds: name → (module, name taken from it). A star binds ``*``."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            if alias.asname:
+                yield alias.asname, (alias.name, "")
+            else:
+                yield alias.name.split(".")[0], (alias.name.split(".")[0], "")
+                if "." in alias.name:
+                    yield "", (alias.name, "")
+    elif node.module != "__future__":
+        for alias in node.names:
+            yield alias.asname or alias.name, ("." * node.level + (node.module or ""), alias.name)
+
+
+def sha12(text: str) -> str:
+    """The first twelve hex digits of the sha256 of `text`."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def is_standard(module: str) -> bool:
+    """Whether an absolute module name belongs to Python itself."""
+    return module.split(".")[0] in sys.stdlib_module_names

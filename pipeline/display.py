@@ -1,0 +1,185 @@
+"""What a person sees of a run: the plan as a table, live progress, plain lines where there is no terminal, how it ended."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from pipeline.events import Event
+from pipeline.manifest import Manifest
+from pipeline.plan import Plan
+from pipeline.run import Outcome
+from pipeline.tables import coloured, duration, figure, style, table
+from pipeline.tracker import State
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+STATES = {"cached": "green", "run": "yellow", "drift": "cyan", "depends": "yellow"}
+WORDS = {"depends": "runs"}
+QUIET_SECONDS = 10.0
+
+
+def plan_lines(plan: Plan, colour: bool) -> list[str]:
+    """The plan as a table: stage, state and reason, last cost, what to expect; with a total."""
+    rows = []
+    for entry in plan.entries.values():
+        state = style(WORDS.get(entry.state, entry.state), STATES[entry.state], colour)
+        last = duration(entry.last_cost.wall_seconds) if entry.last_cost else "–"
+        expected = "–" if entry.state == "cached" else duration(entry.expected_seconds)
+        rows.append([entry.label, state, last, expected, entry.reason])
+    waiting = [entry for entry in plan.entries.values() if entry.state != "cached"]
+    known = sum(entry.expected_seconds or 0 for entry in waiting)
+    unknown = sum(entry.expected_seconds is None for entry in waiting)
+    total = f"{len(plan.entries) - len(waiting)} cached, {len(waiting)} to run"
+    if waiting:
+        total += f": about {duration(known)} of stage time" if unknown < len(waiting) else ": time unknown"
+        total += f", {unknown} never built before" if 0 < unknown < len(waiting) else ""
+    return [*table(["stage", "state", "last", "expected", "why"], rows, right=(2, 3), colour=colour), total]
+
+
+class Display:
+    """Watches one run and writes to `stream`; safe to be called from the run's threads."""
+
+    def __init__(self, dag: str, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
+        self.dag, self.colour = dag, coloured(self.stream)
+        self._lock = threading.Lock()
+        self._live: _Bars | None = None
+        self._told: dict[str, float] = {}
+        self._started: dict[str, float] = {}
+        self._metrics: dict[str, dict[str, float]] = {}
+        self._takes = {"state": self._state, "progress": self._progress, "metrics": self._values, "log": self._log}
+
+    def line(self, text: str = "") -> None:
+        """One line above whatever moves."""
+        if self._live:
+            self._live.line(text)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def planned(self, plan: Plan) -> None:
+        """Show the plan before anything starts."""
+        if not plan.complete:
+            for text in plan_lines(plan, self.colour):
+                self.line(text)
+            self.line()
+            if self.colour:
+                self._live = _Bars(self.stream)
+
+    def event(self, event: Event) -> None:
+        """Progress, metrics and states, as they come."""
+        with self._lock:
+            self._takes[event.kind](event.label, event.time, event.data)
+
+    def _state(self, label: str, at: float, data: dict[str, Any]) -> None:
+        state = data["state"]
+        if state in ("started", "resumed"):
+            self._started[label] = at
+            if self._live:
+                self._live.add(label)
+            if state == "resumed":
+                self.line(f"  {label}: goes on from where it was stopped")
+            elif not self._live:
+                self.line(f"  {label} …")
+        elif state == "waiting":
+            self.line(f"  {label}: another run is making it; waiting")
+
+    def _progress(self, label: str, at: float, data: dict[str, Any]) -> None:
+        text = "  ".join(f"{name} {figure(value)}" for name, value in self._metrics.get(label, {}).items())
+        if self._live:
+            self._live.move(label, data["done"], data["total"], data["unit"], text)
+        elif at - self._told.get(label, self._started.get(label, at)) >= QUIET_SECONDS:
+            self._told[label] = at
+            of = f"/{data['total']:,}" if data["total"] else ""
+            left = self._eta(label, at, data["done"], data["total"])
+            self.line(f"  {label}  {data['done']:,}{of} {data['unit']}{left}  {text}".rstrip())
+
+    def _eta(self, label: str, at: float, done: int, total: int) -> str:
+        if not (total and done and label in self._started):
+            return ""
+        return f"  {duration((at - self._started[label]) / done * (total - done))} left"
+
+    def _values(self, label: str, at: float, data: dict[str, Any]) -> None:
+        if data["step"] is not None:
+            names = [name for name in ("loss", "bits_per_byte", "tokens_per_second", "accuracy") if name in data["values"]]
+            self._metrics.setdefault(label, {}).update({name: data["values"][name] for name in names})
+
+    def _log(self, label: str, at: float, data: dict[str, Any]) -> None:
+        pass  # the log is a file; `ended` names it where it matters
+
+    def ended(self, label: str, state: State, manifest: Manifest | None, fault: str) -> None:
+        """One line for each stage that ended."""
+        with self._lock:
+            if self._live:
+                self._live.drop(label)
+            if state == "finished" and manifest:
+                shown = "  ".join(f"{name} {figure(value)}" for name, value in _headline(manifest).items())
+                took = duration(manifest.cost.wall_seconds)
+                self.line(f"{style('✓', 'green', self.colour)} {label:<22} {took:>12}  {shown}".rstrip())
+            elif state == "failed":
+                self.line(f"{style('✗', 'red', self.colour)} {label}: {fault}")
+            elif state == "skipped":
+                self.line(f"{style('–', 'dim', self.colour)} {label}: skipped, for a stage above it failed")
+
+    def close(self) -> None:
+        """Take down what moves, leaving the terminal as it was."""
+        if self._live:
+            self._live.close()
+            self._live = None
+
+    def finished(self, outcome: Outcome) -> None:
+        """The end: how many ran, what is wrong, how to go on."""
+        self.close()
+        for warning in outcome.warnings:
+            self.line(style(f"warning: {warning}", "yellow", self.colour))
+        counts = {state: list(outcome.states.values()).count(state) for state in ("finished", "cached", "failed", "skipped")}
+        words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        verdict = "done" if outcome.ok else "failed"
+        self.line(f"{self.dag}: {verdict} in {duration(outcome.seconds)} ({words})")
+
+
+def _headline(manifest: Manifest) -> dict[str, float]:
+    from pipeline.wire import named
+
+    names = getattr(named(manifest.source), "shows", ())
+    return {name: manifest.metrics[name] for name in names if name in manifest.metrics}
+
+
+class _Bars:
+    """Live progress bars (rich), one for each stage that runs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self.console = Console(file=stream, highlight=False, markup=False)
+        self.progress: Progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description:<22}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(compact=True), TextColumn("{task.fields[text]}"),
+            console=self.console, transient=True, redirect_stdout=False, redirect_stderr=False, refresh_per_second=5,
+        )  # fmt: skip
+        self.tasks: dict[str, TaskID] = {}
+        self.progress.start()
+
+    def line(self, text: str) -> None:
+        from rich.text import Text
+
+        self.console.print(Text.from_ansi(text), soft_wrap=True)
+
+    def add(self, label: str) -> None:
+        if label not in self.tasks:
+            self.tasks[label] = self.progress.add_task(label, total=None, unit="", text="")
+
+    def move(self, label: str, done: int, total: int, unit: str, text: str) -> None:
+        self.add(label)
+        self.progress.update(self.tasks[label], completed=done, total=total or None, unit=unit, text=text)
+
+    def drop(self, label: str) -> None:
+        if label in self.tasks:
+            self.progress.remove_task(self.tasks.pop(label))
+
+    def close(self) -> None:
+        self.progress.stop()

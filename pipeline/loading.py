@@ -1,0 +1,114 @@
+"""Finds a dag by its name in dags/ or as ``path/to/file.py:function``, and calls it with the dials of the command line."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.dag import Dag
+from pipeline.errors import CorpusmillError, UsageError
+from pipeline.messages import nearest
+
+DagFunction = Callable[..., Dag]
+
+
+def load(name: str, dials: Sequence[str]) -> tuple[str, Dag, dict[str, Any]]:
+    """The dag's short name, the dag itself and its dials. Raises UsageError for a name or dial that does not fit."""
+    function = find(name)
+    values = parse_dials(function, dials)
+    return function.__name__, function(**values), values
+
+
+def find(name: str) -> DagFunction:
+    """The dag function that `name` stands for."""
+    if name.endswith(".py") or ".py:" in name:
+        path, _, attribute = name.partition(".py")
+        return _in_file(Path(path + ".py"), attribute.lstrip(":"))
+    known = names()
+    if name not in known:
+        guess = nearest(name, known)
+        hint = f"did you mean {guess!r}?" if guess else "there are: " + ", ".join(known)
+        raise UsageError(f"no dag is called {name!r}; {hint}", mend="or give your own as path/to/file.py:function")
+    return _function(importlib.import_module(f"dags.{name}"), name, name)
+
+
+def names() -> list[str]:
+    """The dags that come with Corpusmill."""
+    spec = importlib.util.find_spec("dags")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    return sorted(path.stem for folder in folders for path in Path(folder).glob("[a-z]*.py"))
+
+
+def _in_file(path: Path, attribute: str) -> DagFunction:
+    if not path.is_file():
+        raise UsageError(f"no such file: {path}", mend="give the path of a Python file, then :function")
+    path = path.resolve()
+    sys.path.insert(0, str(path.parent))
+    try:
+        module = importlib.import_module(path.stem)
+    except CorpusmillError:
+        raise
+    except Exception as fault:
+        frames = [frame for frame in traceback.extract_tb(fault.__traceback__) if "importlib" not in frame.filename]
+        line = fault.lineno if isinstance(fault, SyntaxError) else next(
+            (frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None
+        )
+        raise UsageError(f"{path.name}:{line}: {type(fault).__name__}: {fault}", mend="mend the file, then run again") from fault
+    if Path(getattr(module, "__file__", None) or "").resolve() != path:
+        raise UsageError(f"the name {path.stem!r} is taken by another module", mend=f"rename {path.name}")
+    return _function(module, attribute or path.stem, str(path.name))
+
+
+def _function(module: ModuleType, attribute: str, where: str) -> DagFunction:
+    function = getattr(module, attribute, None)
+    if not inspect.isfunction(function):
+        known = [name for name, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
+        guess = nearest(attribute, known) or ", ".join(known)
+        raise UsageError(f"{where} has no function {attribute!r}", mend=f"did you mean {guess!r}?" if guess else "define one")
+    return function
+
+
+def parse_dials(function: DagFunction, given: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` words as keyword arguments of `function`, checked against its annotations."""
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(function)
+    values: dict[str, Any] = {}
+    for word in given:
+        name, separator, text = word.partition("=")
+        if not separator:
+            raise UsageError(f"{word!r} is not a dial", mend=f"write it as name=value; {_dials(function)}")
+        if name not in parameters:
+            guess = nearest(name, list(parameters))
+            hint = f"did you mean {guess!r}?" if guess else _dials(function)
+            raise UsageError(f"{function.__name__} has no dial {name!r}; {hint}")
+        values[name] = _value(function, name, text, hints.get(name, str))
+    missing = [name for name, one in parameters.items() if one.default is inspect.Parameter.empty and name not in values]
+    if missing:
+        raise UsageError(f"{function.__name__} needs the dial {missing[0]!r}", mend=f"add {missing[0]}=…")
+    return values
+
+
+def _value(function: DagFunction, name: str, text: str, hint: Any) -> Any:
+    adapter: TypeAdapter[Any] = TypeAdapter(hint)
+    for parse in (adapter.validate_json, adapter.validate_python):
+        try:
+            return parse(text)
+        except ValidationError:
+            continue
+    wanted = getattr(hint, "__name__", str(hint))
+    raise UsageError(f"the dial {name} of {function.__name__} wants {wanted}, but was given {text!r}", mend=f"write {name}=…")
+
+
+def _dials(function: DagFunction) -> str:
+    parameters = inspect.signature(function).parameters.values()
+    return "its dials are: " + (", ".join(f"{one.name}={one.default}" for one in parameters) or "none")

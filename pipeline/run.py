@@ -1,0 +1,272 @@
+"""One run of a dag: plan, submit what must run, follow the events, tell the trackers, end with an outcome."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline import plan as planning
+from pipeline.canonical import settings
+from pipeline.dag import Dag, edges
+from pipeline.errors import CorpusmillError, DagError
+from pipeline.events import Event
+from pipeline.executor import Executor
+from pipeline.job import Job
+from pipeline.manifest import Manifest
+from pipeline.plan import Plan
+from pipeline.store import Store
+from pipeline.stream import Follower
+from pipeline.tracker import RunRecord, StageRecord, State, Tracker
+
+POLL_SECONDS = 0.2
+
+
+@dataclass
+class Outcome:
+    """How a run ended: a state for each label, a manifest for each that is cached or finished, the fault of each that failed."""
+
+    store: Store
+    plan: Plan
+    run: str = ""
+    states: dict[str, State] = field(default_factory=dict)
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    faults: dict[str, BaseException] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether every stage has its artifact."""
+        return all(state in ("cached", "finished") for state in self.states.values())
+
+    def data(self, label: str) -> Path:
+        """The local directory of the artifact that the stage `label` made."""
+        return self.store.data(self.manifests[label])
+
+
+class Observer(Protocol):
+    """Who watches a run from the terminal; `event` comes from another thread than the other calls."""
+
+    def planned(self, plan: Plan) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def ended(self, label: str, state: State, manifest: Manifest | None, fault: str) -> None: ...
+
+
+def run(
+    dag: Dag,
+    store: Store,
+    *,
+    name: str,
+    dials: dict[str, Any],
+    executor: Callable[[], Executor],
+    trackers: Callable[[], Sequence[Tracker]] = lambda: (),
+    observer: Observer | None = None,
+    only: str = "",
+    force: Collection[str] = (),
+) -> Outcome:
+    """Bring every stage of `dag` up to date. Nothing is started where nothing has to run.
+
+    Raises DagError where `only` names a stage whose inputs are not all there. A failed stage is in the outcome.
+    """
+    began = time.monotonic()
+    force = {dag.find(label).label for label in ((only,) if only else force)}
+    plan = planning.plan(dag, store, force=force)
+    if only:
+        plan = _only(plan, dag, next(iter(force)))
+    if observer:
+        observer.planned(plan)
+    outcome = Outcome(store=store, plan=plan)
+    for label, entry in plan.entries.items():
+        if entry.manifest:
+            outcome.states[label], outcome.manifests[label] = "cached", entry.manifest
+    if not plan.complete:
+        _Driver(dag, store, outcome, force, executor, observer, list(trackers()), name, dials).drive()
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _only(plan: Plan, dag: Dag, label: str) -> Plan:
+    parents = [parent.label for parent in dag.parents(dag.stages[label])]
+    missing = [parent for parent in parents if plan.entries[parent].state != "cached"]
+    if missing:
+        why = plan.entries[missing[0]].reason
+        raise DagError(
+            f"{label} cannot be built alone: its input {missing[0]} is not up to date ({why})",
+            mend="run the dag without --only first",
+        )
+    return Plan(entries={name: plan.entries[name] for name in (*parents, label)})
+
+
+class _Driver:
+    """Submits the jobs of one run and waits for them, while a second thread follows the events and a third tells the trackers."""
+
+    def __init__(
+        self,
+        dag: Dag,
+        store: Store,
+        outcome: Outcome,
+        force: Collection[str],
+        executor: Callable[[], Executor],
+        observer: Observer | None,
+        trackers: list[Tracker],
+        name: str,
+        dials: dict[str, Any],
+    ) -> None:
+        self.dag, self.store, self.outcome, self.force = dag, store, outcome, force
+        self.new_executor, self.observer = executor, observer
+        outcome.run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
+        self.teller = _Teller(trackers, outcome.warnings)
+        self.name, self.dials = name, dials
+
+    def drive(self) -> None:
+        executor = self.new_executor()
+        record = self._record(executor.name)
+        self.store.record(record.run, "run.json", record)
+        self.teller.say("start", record)
+        with self._following(list(record.stages)):
+            try:
+                futures = self._submit(executor)
+                self._wait(futures)
+            except BaseException:
+                executor.close(cancel=True)
+                raise
+            executor.close()
+        self.teller.close("finished" if self.outcome.ok else "failed")
+
+    def _record(self, executor: str) -> RunRecord:
+        makers = edges(self.dag)
+        return RunRecord(
+            run=self.outcome.run,
+            dag=self.name,
+            dials=self.dials,
+            store=str(self.store.root),
+            executor=executor,
+            started=time.time(),
+            stages={
+                label: StageRecord(
+                    stage=entry.stage,
+                    kind=self.dag.stages[label].makes.kind(),
+                    settings=settings(self.dag.stages[label]),
+                    inputs=makers[label],
+                    state=entry.state,
+                    reason=entry.reason,
+                )
+                for label, entry in self.outcome.plan.entries.items()
+            },
+        )
+
+    def _submit(self, executor: Executor) -> dict[str, Future[Manifest]]:
+        futures: dict[str, Future[Manifest]] = {}
+        for label, entry in self.outcome.plan.entries.items():
+            if entry.manifest:
+                futures[label] = _done(entry.manifest)
+                self._ended(label, "cached", entry.manifest)
+                continue
+            stage = self.dag.stages[label]
+            parents = self.dag.parents(stage)
+            job = Job.of(stage, parents, run=self.outcome.run, store=str(self.store.root), force=label in self.force)
+            futures[label] = executor.submit(job, [futures[parent.label] for parent in parents])
+        return futures
+
+    def _wait(self, futures: dict[str, Future[Manifest]]) -> None:
+        pending = [label for label in futures if label not in self.outcome.states]
+        while pending:
+            wait([futures[label] for label in pending], timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
+            for label in list(pending):  # in the order of the dag, so that a parent's fault is known before its child's
+                if futures[label].done() and not any(parent in pending for parent in self._above(label)):
+                    pending.remove(label)
+                    self._settle(label, futures[label])
+
+    def _above(self, label: str) -> list[str]:
+        return [parent.label for parent in self.dag.parents(self.dag.stages[label])]
+
+    def _settle(self, label: str, future: Future[Manifest]) -> None:
+        fault = future.exception()
+        if fault is None:
+            self._ended(label, "finished" if future.result().run == self.outcome.run else "cached", future.result())
+            return
+        if any(self.outcome.states.get(parent) in ("failed", "skipped") for parent in self._above(label)):
+            self._ended(label, "skipped", None)
+        else:
+            self.outcome.faults[label] = fault
+            self._ended(label, "failed", None, str(fault) if isinstance(fault, CorpusmillError) else repr(fault))
+
+    def _ended(self, label: str, state: State, manifest: Manifest | None, fault: str = "") -> None:
+        self.outcome.states[label] = state
+        if manifest:
+            self.outcome.manifests[label] = manifest
+        self.ended.put((label, state, manifest, fault))
+
+    @contextmanager
+    def _following(self, labels: list[str]) -> Any:
+        self.ended: queue.SimpleQueue[tuple[str, State, Manifest | None, str]] = queue.SimpleQueue()
+        stop = threading.Event()
+        thread = threading.Thread(target=self._follow, args=(labels, stop), name="follower", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _follow(self, labels: list[str], stop: threading.Event) -> None:
+        follower = Follower(self.store, self.outcome.run, labels)
+        last = False
+        while not last:
+            last = stop.wait(POLL_SECONDS)
+            ended = []
+            while not self.ended.empty():
+                ended.append(self.ended.get())
+            for event in follower.new():
+                self.teller.say("event", event)
+                if self.observer:
+                    self.observer.event(event)
+            for end in ended:
+                self.teller.say("stage", *end)
+                if self.observer:
+                    self.observer.ended(*end)
+
+
+class _Teller:
+    """Passes calls on to the trackers in a thread of its own; the first fault of a tracker silences it, as a warning."""
+
+    def __init__(self, trackers: list[Tracker], warnings: list[str]) -> None:
+        self.trackers, self.warnings = trackers, warnings
+        self.calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._tell, name="trackers", daemon=True)
+        self.thread.start()
+
+    def say(self, verb: str, *arguments: Any) -> None:
+        self.calls.put((verb, arguments))
+
+    def close(self, state: State) -> None:
+        self.say("finish", state)
+        self.calls.put(None)
+        self.thread.join()
+
+    def _tell(self) -> None:
+        while (call := self.calls.get()) is not None:
+            verb, arguments = call
+            for tracker in list(self.trackers):
+                try:
+                    getattr(tracker, verb)(*arguments)
+                except Exception as fault:  # a tracker never fails a run
+                    self.trackers.remove(tracker)
+                    first = (str(fault) or repr(fault)).splitlines()[0]
+                    self.warnings.append(f"{tracker.name} stopped recording this run: {first}")
+
+
+def _done(manifest: Manifest) -> Future[Manifest]:
+    future: Future[Manifest] = Future()
+    future.set_result(manifest)
+    return future
