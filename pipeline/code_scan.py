@@ -69,7 +69,7 @@ class _Reader:
             self._unit(node.name.id, node, [node.name.id])  # type: ignore[attr-defined]  # Python 3.12
         elif isinstance(node, ast.If) and _compares(node.test, "__name__"):
             self._unit(MAIN, node, [])
-        elif isinstance(node, ast.If) and ast.unparse(node.test).split(".")[-1] == "TYPE_CHECKING":
+        elif isinstance(node, ast.If) and _named(node.test) == "TYPE_CHECKING" and not node.orelse:
             self._import_all(node)
         elif not (isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))):
             self._import_all(node)
@@ -154,6 +154,10 @@ def _owner(target: ast.expr) -> str:
     while isinstance(target, (ast.Attribute, ast.Subscript)):
         target = target.value
     return target.id if isinstance(target, ast.Name) else ""
+
+
+def _named(test: ast.expr) -> str:
+    return test.attr if isinstance(test, ast.Attribute) else test.id if isinstance(test, ast.Name) else ""
 
 
 def _compares(test: ast.expr, name: str) -> bool:
