@@ -1,0 +1,193 @@
+"""Pretrains a Llama on packed tokens: on a CPU, the same settings and thread count give the same bytes, killed and resumed or not."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
+
+from pipeline import Context, Field, Resources, Stage, StageFailed
+from stages.kinds import Model, Tokenizer, Tokens
+
+if TYPE_CHECKING:
+    from stages.model import Llama, LlamaConfig
+    from stages.train import PackedTokens, Progress, Recipe
+
+HEAD = 64
+"""Width of an attention head."""
+
+
+class Pretrain(Stage[Model]):
+    """Train a Llama from nothing; `depth` is the one dial of its size, and everything else follows unless set."""
+
+    tokens: Tokens
+    tokenizer: Tokenizer
+    depth: int = Field(default=4, ge=1, description="blocks; width, heads and the feed-forward's size follow from it")
+    width: int = Field(default=0, ge=0, multiple_of=HEAD, description="size of the residual stream; 0: 48 for each block, up to a multiple of 64")
+    tied: bool = Field(default=True, description="whether one matrix serves as embedding and as output")
+    sequence: int = Field(default=128, ge=8, description="tokens that the model sees at once")
+    steps: int = Field(default=400, ge=1, description="updates")
+    batch: int = Field(default=16, ge=1, description="sequences in one update")
+    micro_batch: int = Field(default=0, ge=0, description="sequences computed at once, 0: all of the batch; it changes sums in their last bits")
+    rate: float = Field(default=3e-3, gt=0, description="peak learning rate of AdamW")
+    warmup: int = Field(default=20, ge=0, description="updates in which the rate climbs")
+    decay: float = Field(default=0.4, ge=0, le=1, description="last share of the updates, in which the rate falls")
+    weight_decay: float = Field(default=0.1, ge=0, description="AdamW's decay of matrices")
+    clip: float = Field(default=1.0, gt=0, description="largest norm of a gradient")
+    seed: int = Field(default=0, ge=0, lt=1 << 63, description="first weights and order of the data")
+    threads: int = Field(default=2, ge=1, description="CPU threads; part of the identity, for sums differ between counts")
+    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of matrix products; weights stay in float32")
+    checkpoint_every: int = Field(default=100, ge=0, description="updates between checkpoints from which a killed run goes on; 0: none")
+    evaluate_every: int = Field(default=100, ge=0, description="updates between readings of validation bits per byte; 0: only at the end")
+    evaluate_tokens: int = Field(default=65_536, ge=2, description="validation tokens scored at the end; an eighth of them on the way")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_cpus_as_threads(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        threads = settings.get("threads", cls.model_fields["threads"].default)
+        if "resources" not in settings and isinstance(threads, int):
+            return settings | {"resources": Resources(cpus=threads)}
+        return settings
+
+    def run(self, out: Model, ctx: Context) -> None:
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            self._train(out.path, ctx)
+        finally:
+            torch.set_num_threads(before)
+
+    def _train(self, folder: Path, ctx: Context) -> None:
+        import torch
+
+        from stages.model import Llama
+        from stages.train import PackedTokens, bits_per_byte, train
+
+        data, held_out = (PackedTokens(self.tokens.path, split) for split in ("train", "validation"))
+        config, recipe = self._config(data), self._recipe()
+        device = "cuda" if torch.cuda.is_available() and self.resources.gpus else "cpu"
+        model = Llama(config).initialise(self.seed).to(device)
+        saved = sorted(ctx.scratch.glob("step-*.pt"))
+        if saved:
+            ctx.note(f"going on from {saved[-1].stem}")
+        told = _Teller(self, ctx, model, held_out)
+        train(
+            model, data, recipe, resume=saved[-1] if saved else None, every=self.checkpoint_every, save=_keeper(ctx), report=told
+        )
+        score = bits_per_byte(model, held_out, self.sequence, self.evaluate_tokens, self.precision) if held_out.tokens > 1 else None
+        self._write(folder, model, data, score)
+        ctx.log(**told.summary(), parameters=model.parameter_count(), tokens=self.steps * self.batch * self.sequence)
+        if score is not None:
+            ctx.log(step=self.steps, bits_per_byte=score)
+
+    def _config(self, data: PackedTokens) -> LlamaConfig:
+        from stages.model import LlamaConfig
+        from stages.text.tokenizer import END, END_OF_TEXT, PAD, load_tokenizer, token_id
+
+        engine = load_tokenizer(self.tokenizer.path)
+        if engine.get_vocab_size() != data.vocab_size:
+            raise StageFailed(
+                f"the tokens were made with a vocabulary of {data.vocab_size}, the tokenizer has {engine.get_vocab_size()}",
+                mend="give Pretrain the tokenizer that Encode had",
+            )
+        if data.tokens <= self.sequence:
+            raise StageFailed(
+                f"the training split has {data.tokens} tokens, too few for one sequence of {self.sequence}",
+                mend="set a smaller sequence, or collect more",
+            )
+        boundary, end, pad = (token_id(engine, token) for token in (END_OF_TEXT, END, PAD))
+        return shape(
+            self.depth, vocab_size=data.vocab_size, width=self.width, tied=self.tied, sequence=self.sequence,
+            bos=boundary, eos=(end, boundary), pad=pad,
+        )  # fmt: skip
+
+    def _recipe(self) -> Recipe:
+        from stages.train import Recipe
+
+        return Recipe(
+            steps=self.steps, batch=self.batch, sequence=self.sequence, rate=self.rate, warmup=self.warmup, decay=self.decay,
+            weight_decay=self.weight_decay, clip=self.clip, seed=self.seed, precision=self.precision, micro_batch=self.micro_batch,
+        )  # fmt: skip
+
+    def _write(self, folder: Path, model: Llama, data: PackedTokens, score: float | None) -> None:
+        from stages.model import save
+
+        for path in sorted(self.tokenizer.path.iterdir()):
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+        save(model, folder, card=self._card(model, score))
+
+    def _card(self, model: Llama, score: float | None) -> str:
+        seen = self.steps * self.batch * self.sequence
+        lines = [
+            "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---",
+            "# A Llama pretrained with Corpusmill",
+            f"{model.parameter_count():,} parameters in {self.depth} blocks of width {model.config.width}, vocabulary "
+            f"{model.config.vocab_size:,}, sequence {self.sequence}; trained on {seen:,} tokens in {self.steps:,} updates.",
+        ]
+        if score is not None:
+            lines.append(f"Validation: {score:.3f} bits per byte.")
+        return "\n\n".join(lines) + "\n"
+
+
+def shape(depth: int, *, width: int = 0, **rest: Any) -> LlamaConfig:
+    """The Llama that `depth` stands for: 48 of width for each block, heads of 64, a feed-forward of 8/3 the width."""
+    from stages.model import LlamaConfig
+
+    width = width or -(-48 * depth // HEAD) * HEAD
+    heads = width // HEAD
+    hidden = -(-8 * width // (3 * HEAD)) * HEAD
+    return LlamaConfig(layers=depth, width=width, heads=heads, kv_heads=heads, hidden=hidden, **rest)
+
+
+def _keeper(ctx: Context) -> Callable[[int, dict[str, Any]], None]:
+    """Saves and commits each state under a name of its own, then drops the one before the last."""
+
+    def keep(step: int, state: dict[str, Any]) -> None:
+        from stages.train import save_state
+
+        path = ctx.scratch / f"step-{step:08d}.pt"
+        save_state(path, state)
+        ctx.commit(path)
+        for old in sorted(ctx.scratch.glob("step-*.pt"))[:-1]:
+            old.unlink()
+
+    return keep
+
+
+class _Teller:
+    """Turns each update into progress (at most twice a second) and metrics (every tenth update and the readings)."""
+
+    def __init__(self, stage: Pretrain, ctx: Context, model: Llama, held_out: PackedTokens) -> None:
+        self.stage, self.ctx, self.model, self.held_out = stage, ctx, model, held_out
+        self.last = 0.0
+        self.progress: Progress | None = None
+
+    def __call__(self, now: Progress) -> None:
+        self.progress = now
+        clock = time.monotonic()
+        if clock - self.last >= 0.5 or now.step == self.stage.steps:
+            self.last = clock
+            self.ctx.progress(now.step, self.stage.steps, "steps")
+        if now.step % 10 == 0 or now.step == self.stage.steps:
+            self.ctx.log(step=now.step, loss=now.loss, rate=now.rate, tokens_per_second=now.tokens_per_second)
+        every = self.stage.evaluate_every
+        if every and now.step % every == 0 and now.step < self.stage.steps and self.held_out.tokens > 1:
+            self._read(now.step)
+
+    def _read(self, step: int) -> None:
+        from stages.train import bits_per_byte
+
+        some = max(2, self.stage.evaluate_tokens // 8)
+        score = bits_per_byte(self.model, self.held_out, self.stage.sequence, some, self.stage.precision)
+        self.ctx.log(step=step, bits_per_byte=score)
+
+    def summary(self) -> dict[str, float]:
+        """Speed and loss of the last update; nothing where a resumed run had no update left."""
+        return {} if self.progress is None else {"loss": self.progress.loss, "tokens_per_second": self.progress.tokens_per_second}
