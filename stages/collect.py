@@ -122,5 +122,5 @@ class Collect(Stage[Documents]):
                 raise SourceError(f"{name} has no field {field!r}; it has: {', '.join(map(str, row))}", mend="set text_field=… to one of them")
             text = text_of(row[field])
         if self.paragraph_mark:
-            text = text.replace(self.paragraph_mark, "\n\n")
+            text = "\n\n".join(part.strip() for part in text.split(self.paragraph_mark))
         return [tidy(part) for part in re.split(self.split, text) if part] if self.split else [tidy(text)]
