@@ -6,7 +6,7 @@ A stage author needs only what is re-exported here; it stays quick to import (no
 from pipeline.artifact import Artifact
 from pipeline.context import Context
 from pipeline.dag import Dag
-from pipeline.errors import CorpusmillError, DagError, KeyFault, StageFailed, StoreError
+from pipeline.errors import CorpusmillError, DagError, KeyFault, SourceError, StageFailed, StoreError, UsageError
 from pipeline.resources import Resources
 from pipeline.stage import Field, Settings, Stage
 
@@ -20,7 +20,9 @@ __all__ = [
     "KeyFault",
     "Resources",
     "Settings",
+    "SourceError",
     "Stage",
     "StageFailed",
     "StoreError",
+    "UsageError",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -114,12 +114,15 @@ def _add_plugins(words: Sequence[str]) -> None:
         try:
             app.command(name)(point.load())
         except ModuleNotFoundError as fault:
-            app.command(name)(partial(_missing, name, fault.name or ""))
+            app.command(name)(_missing(name, fault.name or ""))
 
 
-def _missing(name: str, package: str) -> None:
-    """Needs a package that is not installed."""
-    raise UsageError(f"{name} needs the package {package!r}", mend="install the extra that brings it")
+def _missing(name: str, package: str) -> Callable[[], None]:
+    def command() -> None:
+        raise UsageError(f"{name} needs the package {package!r}", mend="install the extra that brings it")
+
+    command.__doc__ = f"(needs the package {package})"
+    return command
 
 
 def main() -> None:

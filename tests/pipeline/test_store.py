@@ -1,0 +1,124 @@
+"""An attempt exists once its manifest does; a kill at any moment before that loses nothing that was committed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import Dag, StoreError
+from pipeline.executor import Inline
+from pipeline.run import Outcome, run
+from pipeline.store import Store
+from tests.pipeline.toys import Say, Upper, line
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from pipeline import Dag
+from pipeline.executor import Inline
+from pipeline.run import run
+from pipeline.store import Store
+from tests.pipeline.toys import Say
+root, trace = sys.argv[1:]
+run(Dag(Say(words=("a", "b", "c", "d"), trace=trace, die_at="c")), Store(root), name="toys", dials={}, executor=Inline)
+"""
+
+
+def execute(dag: Dag, root: Path) -> Outcome:
+    return run(dag, Store(str(root)), name="toys", dials={}, executor=Inline)
+
+
+def killed_once(tmp_path: Path) -> Dag:
+    trace = tmp_path / "trace"
+    code = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "store"), str(trace)], check=False).returncode
+    assert code == -9 and trace.read_text() == "abc"
+    return Dag(Say(words=("a", "b", "c", "d"), trace=str(trace), die_at="c"))
+
+
+def test_a_killed_stage_goes_on_at_the_shard_where_it_was(tmp_path: Path) -> None:
+    dag = killed_once(tmp_path)
+    outcome = execute(dag, tmp_path / "store")
+    assert outcome.ok and (tmp_path / "trace").read_text() == "abccd"
+    assert [path.read_text() for path in sorted(outcome.data("say").glob("*.txt"))] == ["a", "b", "c", "d"]
+
+
+def test_nothing_of_a_killed_stage_is_an_artifact(tmp_path: Path) -> None:
+    killed_once(tmp_path)
+    assert Store(str(tmp_path / "store")).of_stage("say") == []
+
+
+def test_scratch_of_other_code_is_not_gone_on_with(tmp_path: Path) -> None:
+    dag = killed_once(tmp_path)
+    (partial,) = [path for path in (tmp_path / "store/.partial/say").glob("*/*") if path.is_dir()]
+    partial.rename(partial.with_name(partial.name[:-12] + "0" * 12))
+    execute(dag, tmp_path / "store")
+    assert (tmp_path / "trace").read_text() == "abcabcd"
+
+
+def test_a_kill_between_data_and_manifest_is_finished_by_the_next_run(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    dag = Dag(Say(words=("a", "b"), trace=str(trace)))
+    outcome = execute(dag, tmp_path)
+    made = outcome.manifests["say"]
+    place = tmp_path / "say" / made.key / made.attempt
+    scratch = tmp_path / ".partial" / "say" / made.key / made.attempt
+    kept = {path.name: path.read_bytes() for path in (place / "data").iterdir()}
+    (place / "manifest.json").unlink()
+    (scratch / "commits").mkdir(parents=True)
+    for number, name in enumerate(sorted(kept), 1):
+        stat = (place / "data" / name).stat()
+        record = made.files[name]
+        stamp = {"size": record.size, "sha256": record.sha256, "mtime_ns": stat.st_mtime_ns}
+        commit = {"tag": f"map:_say:{number - 1}/2", "value": 1, "files": {f"data/{name}": stamp}}
+        (scratch / "commits" / f"{number:06d}.json").write_text(json.dumps(commit))
+    again = execute(dag, tmp_path)
+    assert again.states == {"say": "finished"} and again.manifests["say"].digest == made.digest
+    assert trace.read_text() == "ab", "no shard was made twice"
+
+
+def test_scratch_left_beside_a_complete_attempt_is_swept(tmp_path: Path) -> None:
+    made = execute(line(), tmp_path).manifests["say"]
+    left = tmp_path / ".partial" / "say" / made.key / made.attempt
+    (left / "data").mkdir(parents=True)
+    outcome = run(line(), Store(str(tmp_path)), name="toys", dials={}, executor=Inline, force=["say"])
+    assert outcome.manifests["say"].attempt != made.attempt and not left.exists()
+
+
+def test_data_that_has_gone_is_one_clear_error(tmp_path: Path) -> None:
+    outcome = execute(line(), tmp_path)
+    for path in sorted(outcome.data("say").rglob("*"), reverse=True):
+        path.unlink()
+    outcome.data("say").rmdir()
+    failed = execute(Dag(Upper(words=Say(words=("one", "two")).out, limit=1)), tmp_path)
+    assert "the data of say is missing" in str(failed.faults["upper"])
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema_version": 2}', "[]"])
+def test_a_manifest_that_cannot_be_read_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    made = execute(line(), tmp_path).manifests["say"]
+    (tmp_path / "say" / made.key / made.attempt / "manifest.json").write_text(text)
+    with pytest.raises(StoreError, match="is not a manifest of schema 1: truncated, or written by a newer version"):
+        execute(line(), tmp_path)
+
+
+def test_a_store_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be made"):
+        Store(str(tmp_path / "file" / "store"))
+    with pytest.raises(StoreError, match="a store at s3:// is not supported yet"):
+        Store("s3://bucket/store")
+
+
+def test_a_second_run_waits_for_the_first_and_uses_what_it_made(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    script = SCRIPT.replace(', die_at="c"', "").replace("toys import Say", "toys import Slow as Say")
+    command = [sys.executable, "-c", script, str(tmp_path / "store"), str(trace)]
+    runs = [subprocess.Popen(command, env={**os.environ}) for _ in range(2)]
+    assert [one.wait(timeout=60) for one in runs] == [0, 0]
+    assert trace.read_text() == "abcd", "the words were said once"
+    assert len(Store(str(tmp_path / "store")).of_stage("slow")) == 1
