@@ -40,18 +40,13 @@ def tensors(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def end_tokens(folder: Path) -> list[int]:
-    """The ids that end an answer, the first of them the end of turn."""
+    """The ids that end an answer, those that the chat template writes (the end of a turn) first."""
+    from stages.text.tokenizer import chat_template, load_tokenizer
+
     for name in ("generation_config.json", "config.json"):
         found = read_json(folder / name).get("eos_token_id")
         if found is not None:
-            return [found] if isinstance(found, int) else list(found)
+            ends = [found] if isinstance(found, int) else list(found)
+            tokenizer, template = load_tokenizer(folder), chat_template(folder)
+            return sorted(ends, key=lambda end: (tokenizer.id_to_token(end) or "") not in template)
     raise StageFailed(f"{folder.name} names no eos_token_id in generation_config.json or config.json")
-
-
-def chat_template(folder: Path) -> str:
-    """The tokenizer's chat template, or an empty text."""
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
-    found = read_json(folder / "tokenizer_config.json").get("chat_template", "")
-    return found if isinstance(found, str) else ""

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import StageFailed
-from stages.quant.checkpoint import chat_template, end_tokens, read_json, tensors
-from stages.quant.vocabulary import read_vocabulary, without_generation_marks
+from stages.quant.checkpoint import end_tokens, read_json, tensors
+from stages.quant.vocabulary import read_vocabulary
+from stages.text.tokenizer import chat_template, unmarked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,9 +100,7 @@ def _add_vocabulary(writer: GGUFWriter, folder: Path, config: dict[str, Any]) ->
         writer.add_pad_token_id(config["pad_token_id"])
     writer.add_add_bos_token(False)
     writer.add_add_eos_token(False)
-    template = without_generation_marks(chat_template(folder))
-    if template:
-        writer.add_chat_template(template)
+    writer.add_chat_template(unmarked(chat_template(folder)))
 
 
 def _interleaved(tensor: str, values: np.ndarray, config: dict[str, Any]) -> np.ndarray:

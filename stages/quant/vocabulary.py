@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,11 +66,3 @@ def _split(pre_tokenizer: dict[str, Any]) -> str:
     raise StageFailed(
         "llama.cpp knows no rule that cuts words as this tokenizer does", mend="use GPT-2's split, ByteLevel(use_regex=True)"
     )
-
-
-def without_generation_marks(template: str) -> str:
-    """The chat template with TRL's ``{% generation %}`` marks turned into comments: llama.cpp's Jinja does not know them.
-
-    A comment keeps the marks' own trimming of white space, so that the rendered text stays the same.
-    """
-    return re.sub(r"\{%([-+]?)\s*(?:end)?generation\s*([-+]?)%\}", r"{#\1 \2#}", template)

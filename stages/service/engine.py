@@ -5,7 +5,10 @@ An engine makes no sound on the terminal, opens no port that others can reach, a
 
 from __future__ import annotations
 
+import http.client
+import json
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -96,24 +99,27 @@ class LlamaCpp:
 
     Each conversation has room for `context` tokens. With `threads` fixed, and one conversation at a time, a greedy
     answer is the same each time. `reuse` keeps what was read of earlier conversations, which is faster and, where two
-    tokens are equally likely to the last bit, may answer differently. Raises StageFailed for a file that does not load.
+    tokens are equally likely to the last bit, may answer differently; `exact` keeps keys and values in float32, not 16.
+    Raises StageFailed for a file that does not load.
     """
 
-    def __init__(self, model: Path, *, context: int = 0, threads: int = 1, parallel: int = 1, reuse: bool = False) -> None:
+    def __init__(self, model: Path, *, context: int = 0, threads: int = 1, parallel: int = 1, reuse: bool = False, exact: bool = False) -> None:
         import xllamacpp
 
         self.context, self.parallel, self._reuse = context or trained_context(model), parallel, reuse
         self._folder = Path(tempfile.mkdtemp(prefix="corpusmill-"))
-        self.socket = self._folder / "engine"  # llama.cpp always listens: on a socket that only this user can open
+        self.socket = self._folder / "engine.sock"  # llama.cpp always listens: here only this user can reach it
         params = xllamacpp.CommonParams()
         params.model.path = str(model)
-        params.hostnames = [f"{self.socket}.sock"]
+        params.hostnames = [str(self.socket)]
         params.n_ctx, params.n_parallel = self.context * parallel, parallel
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         params.verbosity = -1
         params.use_jinja = params.force_pure_content_parser = True
         params.fit_params = params.ui = params.warmup = False
         params.cache_ram_mib = 0
+        if exact:
+            params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         try:
             self._server: Any = xllamacpp.Server(params)
         except RuntimeError as fault:
@@ -150,12 +156,34 @@ class LlamaCpp:
 
     def next_token(self, ids: Sequence[int], top: int) -> dict[int, float]:
         """The log-probabilities (natural) of the `top` likeliest tokens after the token ids `ids`."""
-        request = {"prompt": list(ids), "max_tokens": 1, "logprobs": top, "temperature": 0, "cache_prompt": False, "ignore_eos": False}
+        # the answer is forced to a plain letter, for one that ends or is half a character would come without its
+        # log-probabilities, which llama.cpp takes before any bias
+        letter = {str(self.tokenize("a")[0]): 100.0}
+        request = {"prompt": list(ids), "max_tokens": 1, "logprobs": top, "temperature": 0, "cache_prompt": False, "logit_bias": letter}
         found = self._server.handle_completions(request)
         if "error" in found:
             raise _refused(found["error"])
         content = found["choices"][0]["logprobs"]["content"]
         return {entry["id"]: entry["logprob"] for entry in content[0]["top_logprobs"]}
+
+    def tokenize(self, text: str) -> list[int]:
+        """The token ids of `text`; special tokens in it count as such."""
+        return list(self._post("/tokenize", {"content": text, "parse_special": True})["tokens"])
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The text that the chat template makes of a conversation, up to where the answer begins."""
+        return str(self._post("/apply-template", {"messages": list(messages)})["prompt"])
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        connection = _UnixConnection(self.socket)
+        try:
+            connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+            found: dict[str, Any] = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        if "error" in found:
+            raise _refused(found["error"])
+        return found
 
     def close(self) -> None:
         """Stop the engine's threads and free the model. A second call does nothing."""
@@ -167,6 +195,16 @@ class LlamaCpp:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(str(self._path))
 
 
 def _refused(fault: dict[str, Any]) -> AskRefused:
