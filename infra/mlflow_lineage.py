@@ -1,0 +1,94 @@
+"""What went into a stage and what came out of it, as MLflow's datasets and models: by reference, with content digests."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from infra.mlflow_fields import DIGEST_LENGTH, place_of, tags
+from infra.mlflow_home import store_folder
+from pipeline.manifest import InputRecord, Manifest
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+    from mlflow.tracking.client import MlflowClient
+
+MODEL = "Model"
+"""The kind of artifact that MLflow is told of as a model too."""
+
+
+class Lineage:
+    """Writes the datasets and models of one run's stages into `experiment`."""
+
+    def __init__(self, client: MlflowClient, experiment: str, store_root: str) -> None:
+        self._client = client
+        self._experiment = experiment
+        self._root = store_root
+        self._everywhere: list[str] = []
+        self._models: dict[str, str] = {}
+
+    def write(self, run: str, manifest: Manifest) -> None:
+        """Record inputs and output of the attempt in `run`; a model becomes a LoggedModel once, and is found again after."""
+        from mlflow.entities import LoggedModelInput
+
+        datasets = [self._dataset(given.label, given.digest, place, given) for place, given in manifest.inputs.items()]
+        datasets.append(self._dataset(manifest.label, manifest.digest, "output", manifest, self._profile(manifest)))
+        known = [self._models[given.attempt] for given in manifest.inputs.values() if given.attempt in self._models]
+        models = [LoggedModelInput(model) for model in dict.fromkeys(known)]
+        self._client.log_inputs(run, datasets=datasets, models=models)
+        if manifest.kind == MODEL:
+            self._models[manifest.attempt] = self._find_model(manifest) or self._make_model(run, manifest)
+
+    def model(self, manifest: Manifest) -> str:
+        """The id of the LoggedModel of an attempt that `write` has seen, or an empty string."""
+        return self._models.get(manifest.attempt, "")
+
+    def builder(self, manifest: Manifest) -> tuple[str, str]:
+        """Experiment and run of the stage run that built the attempt; empty strings where MLflow was not told of it."""
+        wanted = f"tags.`corpusmill.attempt` = '{manifest.attempt}' and tags.`corpusmill.state` = 'finished'"
+        for experiments in ([self._experiment], self._elsewhere()):
+            found = self._client.search_runs(experiments, wanted, max_results=1) if experiments else []
+            if found:
+                return found[0].info.experiment_id, found[0].info.run_id
+        return "", ""
+
+    def _elsewhere(self) -> list[str]:
+        if not self._everywhere:
+            self._everywhere = [found.experiment_id for found in self._client.search_experiments(max_results=1000)]
+        return [experiment for experiment in self._everywhere if experiment != self._experiment]
+
+    def _profile(self, manifest: Manifest) -> str:
+        return json.dumps({"kind": manifest.kind, "bytes": manifest.size, "files": len(manifest.files)})
+
+    def _dataset(
+        self, label: str, digest: str, context: str, record: Manifest | InputRecord, profile: str | None = None
+    ) -> DatasetInput:
+        """MLflow's digest holds 36 characters; the whole one stands in the source, with key and attempt."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        uri = place_of(self._root, record)
+        source = {"uri": uri, "digest": digest, "stage": record.stage, "key": record.key, "attempt": record.attempt}
+        kind = "local" if store_folder(self._root) is not None else uri.split(":", 1)[0]
+        dataset = Dataset(label, digest[:DIGEST_LENGTH], kind, json.dumps(source), profile=profile)
+        return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
+
+    def _find_model(self, manifest: Manifest) -> str:
+        wanted = f"tags.`corpusmill.attempt` = '{manifest.attempt}'"
+        for experiments in ([self._experiment], self._elsewhere()):
+            found = self._client.search_logged_models(experiments, wanted, max_results=1) if experiments else []
+            if found:
+                return str(found[0].model_id)
+        return ""
+
+    def _make_model(self, run: str, manifest: Manifest) -> str:
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+        label = re.sub(r"[^\w-]", "-", manifest.label)
+        about = tags(
+            artifact=place_of(self._root, manifest), digest=manifest.digest, key=manifest.key, attempt=manifest.attempt
+        )
+        made = self._client.create_logged_model(self._experiment, label, run, tags=about, model_type="text-generation")
+        self._client.log_outputs(run, [LoggedModelOutput(made.model_id, 0)])
+        self._client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+        return str(made.model_id)

@@ -1,0 +1,223 @@
+"""Mirrors a run into MLflow while it runs: a parent run for the dag's run, a child run for each stage, lineage, the champion.
+
+Everything goes through one client and in batches; MLflow is imported at `start`, in the thread that calls it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from infra import mlflow_fields as fields
+from infra import mlflow_page as page
+from infra import mlflow_registry as registry
+from infra.mlflow_batch import Batch
+from infra.mlflow_begin import common_tags, find_experiment
+from infra.mlflow_home import connect, home
+from infra.mlflow_lineage import Lineage
+from pipeline.events import Event
+from pipeline.manifest import Manifest
+from pipeline.tracker import RunRecord, State
+
+if TYPE_CHECKING:
+    from mlflow.tracking.client import MlflowClient
+
+NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
+STATUS = {"cached": "FINISHED", "finished": "FINISHED", "failed": "FAILED", "skipped": "KILLED"}
+TAIL = 40  # lines of a stage's log kept for the page of a failure
+
+
+@dataclass
+class Child:
+    """The run of one stage, as far as it is known."""
+
+    run: str
+    state: str
+    began: float
+    last: float
+    starts: int = 0
+    manifest: Manifest | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
+
+
+class MlflowTracker:
+    """The tracker for the store at `store_root`. Told of the same run again, it adds nothing twice.
+
+    Until `start` has succeeded every other call does nothing, so that a dead MLflow costs one warning, not thousands.
+    """
+
+    name = "mlflow"
+
+    def __init__(self, store_root: str) -> None:
+        self._root = store_root
+        self._client: MlflowClient | None = None
+        self._children: dict[str, Child] = {}
+        self._states: dict[str, str] = {}
+
+    def start(self, record: RunRecord) -> None:
+        """Open the parent run. Raises StoreError or MLflow's own error where the records cannot be written."""
+        place = home(self._root)
+        client = connect(place)
+        self._record = record
+        self._experiment = find_experiment(client, record.dag, place.artifacts)
+        self._lineage = Lineage(client, self._experiment, self._root)
+        self._batch = Batch(client)
+        self._common = common_tags(record)
+        wanted = f"tags.`corpusmill.run` = '{record.run}'"
+        self._known = {
+            found.data.tags.get("corpusmill.label", ""): found.info.run_id
+            for found in client.search_runs([self._experiment], wanted, max_results=1000)
+        }
+        about = {**self._common, **fields.tags(dag=record.dag, dials=record.dials, store=record.store)}
+        self._parent = self._known.get("") or self._create(client, record.run, record.started, about)
+        self._client = client
+        self._last = record.started
+        self._batch.params(self._parent, fields.params(record.dials))
+        self._describe("running")
+        self._batch.flush()
+
+    def event(self, event: Event) -> None:
+        """Take a state, metrics, progress or log line; written with the next batch."""
+        if self._client is None:
+            return
+        self._last = max(self._last, event.time)
+        if event.kind == "state" and event.data.get("state") in ("started", "resumed"):
+            child = self._open(event.label, event.time)
+            if child.state != "running":  # it had failed, and is tried again
+                child.state = "running"
+                self._states.pop(event.label, None)
+                self._client.update_run(child.run, status="RUNNING")
+            child.starts += event.data["state"] == "started"
+            tags = fields.tags(state="running", starts=child.starts, resumed=event.data["state"] == "resumed" or None)
+            self._batch.tags(child.run, tags)
+            self._describe("running")
+        known = self._children.get(event.label)
+        if known is not None:
+            known.last = max(known.last, event.time)
+            self._take(known, event)
+        if self._batch.due:
+            self._batch.flush()
+
+    def _take(self, child: Child, event: Event) -> None:
+        if event.kind == "log":
+            child.tail.append(str(event.data.get("line", "")))
+        elif event.kind == "progress":
+            done, total, unit = (event.data.get(part) for part in ("done", "total", "unit"))
+            self._batch.tags(child.run, fields.tags(progress=f"{done}/{total} {unit}" if total else f"{done} {unit}"))
+        elif event.kind == "metrics":
+            for key, value in event.data["values"].items():
+                step = event.data.get("step")
+                step = child.steps.get(key, -1) + 1 if step is None else int(step)  # without steps: one after the other
+                self._point(child, fields.name(key), float(value), event.time, step)
+
+    def _point(self, child: Child, key: str, value: float, moment: float, step: int) -> None:
+        child.steps[key], child.values[key] = step, value
+        self._batch.point(child.run, (key, value, int(moment * 1000), step))
+
+    def stage(self, label: str, state: State, manifest: Manifest | None, fault: str = "") -> None:
+        """Close the stage's run with what its manifest says, or with its fault and the end of its log."""
+        if self._client is None:
+            return
+        self._states[label] = state
+        if state == "skipped":
+            return
+        child = self._open(label, self._last)
+        child.state, child.manifest = state, manifest
+        ended = (
+            child.last if manifest is None or manifest.run != self._record.run else max(child.last, manifest.created)
+        )
+        built, tags = "", fields.tags(state=state, fault=fault, log="\n".join(child.tail)[-4000:] if fault else None)
+        if manifest is not None:
+            for key, value in fields.manifest_metrics(manifest).items():
+                if child.values.get(key) != value:
+                    self._point(child, key, value, ended, child.steps.get(key, 0))
+            self._lineage.write(child.run, manifest)
+            tags |= fields.manifest_tags(manifest)
+            built = self._built(child, manifest, tags) if state == "cached" else ""
+        self._batch.tags(child.run, {**tags, NOTE: self._stage_page(label, child, built, fault)})
+        self._describe("running")
+        self._batch.flush()
+        self._client.set_terminated(child.run, STATUS[state], int(max(ended, child.began) * 1000))
+
+    def _built(self, child: Child, manifest: Manifest, tags: dict[str, str]) -> str:
+        experiment, run = self._lineage.builder(manifest)
+        tags |= fields.tags(cached="true", built_by_run=run)
+        return page.run_link(f"{manifest.run}", experiment, run)
+
+    def _stage_page(self, label: str, child: Child, built: str, fault: str) -> str:
+        drawn = self._record.stages.get(label)
+        upstream = dict.fromkeys(drawn.inputs.values()) if drawn else {}
+        runs = {name: self._children[name].run if name in self._children else "" for name in upstream}
+        links = {name: page.run_link(name, self._experiment, run) for name, run in runs.items()}
+        artifact = fields.place_of(self._root, child.manifest) if child.manifest else ""
+        reason = drawn.reason if drawn else ""
+        return page.stage_page(drawn.stage if drawn else label, reason, links, artifact, built, fault, child.tail)
+
+    def finish(self, state: State) -> None:
+        """Close every run that is still open, register the champion of a run that succeeded, and write everything."""
+        if self._client is None:
+            return
+        for label, child in self._children.items():
+            if label not in self._states:  # the run was cut short while this stage ran
+                child.state = "stopped"
+                self._batch.tags(child.run, fields.tags(state="stopped"))
+                self._client.set_terminated(child.run, "KILLED", int(max(child.last, child.began) * 1000))
+            for key, value in (child.manifest.metrics if child.manifest else {}).items():
+                self._batch.point(self._parent, (fields.name(f"{label}/{key}"), value, int(self._last * 1000), 0))
+        self._batch.tags(self._parent, fields.tags(state=state))
+        self._describe(state)
+        self._batch.flush()
+        self._client.set_terminated(self._parent, STATUS[state], int(self._last * 1000))
+        if state in ("finished", "cached"):
+            self._crown(state)
+
+    def _crown(self, state: State) -> None:
+        child = self._children.get(registry.final_model(self._record))
+        if self._client is None or child is None or child.manifest is None:
+            return
+        manifest, record = child.manifest, self._record
+        text = page.version_page(manifest, self._experiment, child.run, record)
+        name, version = registry.register(
+            self._client, record, manifest, child.run, self._lineage.model(manifest), text
+        )
+        self._describe(state, page.version_link(f"{name} version {version}", name, version))
+        self._batch.tags(self._parent, fields.tags(champion=f"{name}/{version}"))
+        self._batch.flush()
+
+    def _open(self, label: str, moment: float) -> Child:
+        """The run of a stage, created at the first sign of it."""
+        if label in self._children or self._client is None:
+            return self._children[label]
+        drawn = self._record.stages.get(label)
+        run = self._known.get(label)
+        if run is None:
+            what = (
+                fields.tags(label=label, stage=drawn.stage, kind=drawn.kind, reason=drawn.reason)
+                if drawn
+                else fields.tags(label=label)
+            )
+            run = self._create(self._client, label, moment, {**self._common, **what, PARENT: self._parent})
+        self._children[label] = Child(run, "running", moment, moment)
+        if drawn is not None:
+            self._batch.params(run, fields.params(drawn.settings))
+        return self._children[label]
+
+    def _create(self, client: MlflowClient, name: str, moment: float, tags: dict[str, str]) -> str:
+        made = client.create_run(self._experiment, int(moment * 1000), tags, name)
+        return str(made.info.run_id)
+
+    def _describe(self, state: str, champion: str = "") -> None:
+        """Set the parent's page: every stage in the order of the dag, those not begun as the plan saw them."""
+        rows = []
+        for label, drawn in self._record.stages.items():
+            child = self._children.get(label)
+            shown = child.state if child else self._states.get(label, drawn.state if state == "running" else "not run")
+            rows.append(
+                page.summary_row(
+                    label, self._record, shown, child.run if child else "", child.manifest if child else None
+                )
+            )
+        self._batch.tags(self._parent, {NOTE: page.run_page(self._record, state, self._experiment, rows, champion)})

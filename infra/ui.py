@@ -1,0 +1,186 @@
+"""The command `corpusmill ui`: MLflow's server on this store's records, started light, stopped without leaving a process."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from infra.mlflow_home import Home
+
+DEFAULT_PORT = 5000
+PATIENCE = 120.0  # seconds; MLflow's server takes 5 to 20 on two cores
+
+
+def ui(
+    store: Annotated[
+        str, typer.Option("--store", envvar="CORPUSMILL_STORE", help="root of all artifacts")
+    ] = ".corpusmill",
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="port; 5000, or a free one where that is taken; 0: any"),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="address to listen on")] = "127.0.0.1",
+) -> None:
+    """Open MLflow on what was run: stages, settings, metrics, lineage, the champion. Stops with Ctrl-C."""
+    from infra.mlflow_home import home, is_server
+    from pipeline.errors import StoreError
+
+    place = home(store)
+    if is_server(place.uri):
+        print(f"MLflow runs already: {place.uri}")
+        return
+    if place.database is not None and not place.database.exists():
+        raise StoreError(f"MLflow has no records in {store} yet", mend="corpusmill run quickstart")
+    chosen = _port(host, port)
+    with _Server(place, host, chosen) as server:
+        server.wait_ready()
+        print(f"MLflow: {server.address()}\nCtrl-C stops it; its log is {server.log}", flush=True)
+        server.wait()
+    print("stopped")
+
+
+def _port(host: str, asked: int | None) -> int:
+    """The port to listen on. Raises UsageError for one that was asked for and is taken."""
+    from pipeline.errors import UsageError
+
+    try:
+        return _free(host, DEFAULT_PORT if asked is None else asked)
+    except OSError as fault:
+        if asked is not None:
+            raise UsageError(
+                f"port {asked} on {host} cannot be used: {fault.strerror}",
+                mend="name another with --port, or leave it out",
+            ) from None
+    chosen = _free(host, 0)
+    print(f"port {DEFAULT_PORT} is taken; using {chosen}", flush=True)
+    return chosen
+
+
+def _free(host: str, port: int) -> int:
+    with socket.create_server((host, port)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class _Server:
+    """MLflow's server as a process group of its own, for the time of a `with`."""
+
+    def __init__(self, place: Home, host: str, port: int) -> None:
+        from pathlib import Path
+        from tempfile import gettempdir
+
+        self.place, self.host, self.port = place, host, port
+        self.base = f"http://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{port}"
+        folder = place.artifacts.parent if place.artifacts else Path(gettempdir())
+        self.log = folder / "server.log"
+        self.process: Popen[bytes] | None = None
+
+    def __enter__(self) -> _Server:
+        import subprocess
+
+        from infra.mlflow_home import environment
+
+        signal.signal(signal.SIGTERM, _interrupt)
+        # The database's address may hold a password: it goes by the environment, not by the command line.
+        told = {"MLFLOW_BACKEND_STORE_URI": self.place.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        words = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            self.host,
+            "--port",
+            str(self.port),
+            "--workers",
+            "1",
+        ]
+        if self.place.artifacts is not None:
+            words += ["--artifacts-destination", self.place.artifacts.as_uri()]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                words,
+                env={**environment(), **told},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        """End the whole group: asked first, killed after ten seconds. Ctrl-C and SIGTERM are how it should end."""
+        import os
+        import subprocess
+
+        process = self.process
+        if process is not None:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                try:
+                    os.killpg(process.pid, number)
+                    process.wait(timeout=10)
+                except ProcessLookupError:
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+        return kind is KeyboardInterrupt
+
+    def wait_ready(self) -> None:
+        """Return once the server answers. Raises StoreError with the end of its log where it ends or never answers."""
+        import time
+        from urllib.error import URLError
+        from urllib.request import urlopen
+
+        from pipeline.errors import StoreError
+
+        began = time.monotonic()
+        shown = sys.stderr.isatty()
+        print("starting MLflow…", end="" if shown else "\n", file=sys.stderr, flush=True)
+        while self.process is not None and self.process.poll() is None and time.monotonic() - began < PATIENCE:
+            try:
+                with urlopen(f"{self.base}/health", timeout=5) as answer:
+                    if answer.status == 200:
+                        print(f"\r{' ' * 40}\r" if shown else "", end="", file=sys.stderr, flush=True)
+                        return
+            except (URLError, OSError):
+                time.sleep(0.3)
+            if shown:
+                print(f"\rstarting MLflow… {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
+        tail = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        raise StoreError("MLflow's server did not start: " + " ".join(tail), mend=f"read {self.log}")
+
+    def address(self) -> str:
+        """The page of the runs of the experiment that was last written, in the kind of work in which the UI shows them."""
+        from infra.mlflow_home import WORKFLOW
+
+        found = self._ask("experiments/search", {"max_results": 1, "order_by": ["last_update_time DESC"]}).get(
+            "experiments"
+        )
+        below = f"/#/experiments/{found[0]['experiment_id']}/runs?{WORKFLOW}" if found else f"/#/experiments?{WORKFLOW}"
+        return self.base + below
+
+    def _ask(self, verb: str, body: dict[str, Any]) -> dict[str, Any]:
+        import json
+        from urllib.request import Request, urlopen
+
+        request = Request(
+            f"{self.base}/api/2.0/mlflow/{verb}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urlopen(request, timeout=30) as answer:
+            told: dict[str, Any] = json.load(answer)
+            return told
+
+    def wait(self) -> None:
+        """Return when the server ends by itself."""
+        if self.process is not None:
+            self.process.wait()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
