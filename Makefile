@@ -1,0 +1,71 @@
+# `make demo` and `make test` need Python 3.11 or newer, and make; everything else goes into .venv.
+#
+#   PYTHON=python3.12     the Python that makes .venv
+#   TORCH_INDEX=URL       a further package index for torch alone, for example PyTorch's own of CPU builds
+#   DIALS="steps=800"     dials of the demo's dag
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+DIALS ?=
+NAME ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+DEMO := .venv/.demo-installed
+DEV := .venv/.dev-installed
+MEASURED := PYTHONPATH="$(CURDIR):$(CURDIR)/tests/measure"
+
+.PHONY: help demo test lint unit bench constraints clean
+
+help:
+	@echo "make demo          set up, then raw pages to a model that answers ($(BIN)/corpusmill run quickstart)"
+	@echo "make test          set up, then every check and test"
+	@echo "make lint          ruff, mypy and the import contracts"
+	@echo "make bench NAME=…  one benchmark beside its peers; without NAME, their list"
+	@echo "make constraints   write constraints.txt from what .venv holds"
+	@echo "make clean         remove .venv and the caches; the store .corpusmill stays"
+
+demo: $(DEMO)
+	@from=$$(date +%s); status=0; $(BIN)/corpusmill run quickstart $(DIALS) || status=$$?; \
+	echo "run: $$(( $$(date +%s) - from )) s"; exit $$status
+
+test: lint unit
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+unit: $(DEV)
+	@rm -f .coverage .coverage.*
+	$(MEASURED) $(BIN)/python -m pytest --cov --cov-report=term:skip-covered --durations=10
+
+bench: $(DEV)
+	@$(BIN)/python -m bench $(NAME)
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	"error: Corpusmill needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 …")'
+	@echo "install: creating .venv"
+	@$(PYTHON) -m venv .venv || { echo "error: $(PYTHON) cannot create .venv; on Debian, install python3-venv"; rm -rf .venv; exit 1; }
+
+# torch comes first, alone and at its pin, so that the index which brings it brings nothing else.
+$(DEMO): pyproject.toml constraints.txt | .venv/bin/python
+	@from=$$(date +%s); \
+	echo "install 1/2: torch (the largest)" && \
+	$(PIP) install $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -c constraints.txt torch setuptools && \
+	echo "install 2/2: the other packages, pinned in constraints.txt" && \
+	$(PIP) install --no-build-isolation -c constraints.txt -e '.[all]' && \
+	echo "install: $$(( $$(date +%s) - from )) s" && touch $@
+
+$(DEV): $(DEMO)
+	@echo "install: what the tests need" && \
+	$(PIP) install --no-build-isolation -c constraints.txt -e '.[all,dev]' && touch $@
+
+constraints:
+	@{ sed -n '/^#/p' constraints.txt; \
+	$(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+[a-z0-9.]*$$//' | LC_ALL=C sort -f; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean:
+	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov
