@@ -94,7 +94,7 @@ def _executor(name: str) -> Any:
 def _trackers(name: str, store: Any) -> Sequence[Any]:
     from pipeline import plugins
 
-    return [] if name == "none" else [plugins.load("trackers", name)(str(store.root))]
+    return [] if name == "none" else [plugins.load("trackers", name)(str(store.local))]
 
 
 def _again() -> str:

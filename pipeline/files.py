@@ -1,38 +1,81 @@
-"""The few verbs that a store needs of a file system. Records are created once, whole, and never overwritten."""
+"""The few verbs that a store needs of a file system, twice: a plain directory, and any fsspec file system.
+
+Records are created once, whole, and never overwritten. `local` is where scratch, logs and databases of this machine lie.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
+from pipeline import digest
+from pipeline.digest import FileRecord
 from pipeline.errors import StoreError
 
+SERVED = ("file", "memory")
+"""Schemes opened through fsspec. Object stores come with their leases and conditional writes, and are refused until then."""
 
-class LocalFiles:
-    """Files below a local directory. Names are relative POSIX paths."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+class Files(Protocol):
+    """Files below one root. Names are relative POSIX paths."""
+
+    url: str
+    local: Path
 
     def read(self, name: str) -> bytes:
         """The bytes of `name`. Raises FileNotFoundError."""
-        return (self.root / name).read_bytes()
+        ...
 
     def exists(self, name: str) -> bool:
         """Whether there is a file or directory `name`."""
-        return (self.root / name).exists()
+        ...
 
     def children(self, name: str) -> list[str]:
         """The names directly below the directory `name`, sorted; none where it does not exist."""
+        ...
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write `name` in one act; False, and nothing changed, where it exists already."""
+        ...
+
+    def publish(self, folder: Path, name: str) -> None:
+        """Put all of the local directory `folder` at `name`; it may be moved."""
+        ...
+
+    def withdraw(self, name: str, folder: Path) -> None:
+        """Undo a `publish` that was cut short: `folder` is again what it was."""
+        ...
+
+    def open(self, name: str, files: Mapping[str, FileRecord]) -> Path:
+        """A local directory with what `publish` put at `name`. Raises FileNotFoundError, or StoreError for wrong bytes."""
+        ...
+
+
+class LocalFiles:
+    """A directory of this machine, touched without fsspec: publishing is a rename."""
+
+    def __init__(self, root: Path) -> None:
+        self.local, self.url = root, str(root)
+
+    def read(self, name: str) -> bytes:
+        return (self.local / name).read_bytes()
+
+    def exists(self, name: str) -> bool:
+        return (self.local / name).exists()
+
+    def children(self, name: str) -> list[str]:
         try:
-            return sorted(entry.name for entry in os.scandir(self.root / name))
+            return sorted(entry.name for entry in os.scandir(self.local / name))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write `name` in one atomic act; False, and nothing changed, where it exists already."""
-        target = self.root / name
+        target = self.local / name
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
@@ -47,14 +90,94 @@ class LocalFiles:
         finally:
             partial.unlink(missing_ok=True)
 
+    def publish(self, folder: Path, name: str) -> None:
+        (self.local / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(folder, self.local / name)
 
-def open_root(url: str) -> LocalFiles:
+    def withdraw(self, name: str, folder: Path) -> None:
+        if (self.local / name).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(self.local / name, folder)
+
+    def open(self, name: str, files: Mapping[str, FileRecord]) -> Path:
+        path = self.local / name
+        if not path.is_dir():
+            raise FileNotFoundError(str(path))
+        return path
+
+
+class FsspecFiles:
+    """Any fsspec file system; artifacts are uploaded, and come back into a verified cache on this machine."""
+
+    def __init__(self, url: str, cache: Path) -> None:
+        from fsspec.core import url_to_fs
+
+        self.fs, self.base = url_to_fs(url)
+        self.url, self.local = url, cache / hashlib.sha256(url.encode()).hexdigest()[:16]
+        self.local.mkdir(parents=True, exist_ok=True)
+
+    def _at(self, name: str) -> str:
+        return f"{self.base}/{name}".rstrip("/")
+
+    def read(self, name: str) -> bytes:
+        data: bytes = self.fs.cat_file(self._at(name))
+        return data
+
+    def exists(self, name: str) -> bool:
+        return bool(self.fs.exists(self._at(name)))
+
+    def children(self, name: str) -> list[str]:
+        try:
+            found = self.fs.ls(self._at(name), detail=False, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
+
+    def create(self, name: str, data: bytes) -> bool:
+        self.fs.makedirs(self._at(name).rsplit("/", 1)[0], exist_ok=True)
+        if self.fs.exists(self._at(name)):
+            return False
+        partial = f"{self._at(name)}.{uuid.uuid4().hex}.part"
+        self.fs.pipe_file(partial, data)
+        self.fs.mv(partial, self._at(name))
+        return True
+
+    def publish(self, folder: Path, name: str) -> None:
+        for path in digest.files_below(folder):
+            target = self._at(f"{name}/{path.relative_to(folder).as_posix()}")
+            self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            self.fs.put_file(str(path), target)
+
+    def withdraw(self, name: str, folder: Path) -> None:
+        pass  # publish copies: the scratch is whole, and what was uploaded is overwritten by the next publish
+
+    def open(self, name: str, files: Mapping[str, FileRecord]) -> Path:
+        place = self.local / "cache" / name
+        if place.is_dir():
+            return place
+        if not self.fs.exists(self._at(name)):
+            raise FileNotFoundError(self._at(name))
+        partial = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+        for relative, record in files.items():
+            target = partial / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.fs.get_file(self._at(f"{name}/{relative}"), str(target))
+            if digest.of_file(target) != record:
+                shutil.rmtree(partial)
+                raise StoreError(f"{self._at(name)}/{relative} is not what its manifest says", mend="delete that attempt, then run again")
+        os.replace(partial, place)
+        return place
+
+
+def open_root(url: str) -> Files:
     """The file system that `url` names. Raises StoreError for a scheme that is not served, or a root that cannot be made."""
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme not in ("file", "local"):
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme not in SERVED:
         raise StoreError(f"a store at {scheme}:// is not supported yet", mend="give --store a local directory")
-    root = Path(rest if separator else url).expanduser()
-    root = Path(os.path.abspath(root))
+    if separator:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corpusmill" / "stores"
+        return FsspecFiles(url, cache)
+    root = Path(os.path.abspath(Path(url).expanduser()))
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as fault:

@@ -156,7 +156,7 @@ class Job(BaseModel):
         }
 
     def _run(self, store: Store, emit: Emitter, stage: Stage[Any], ctx: Context, attempt: Attempt) -> None:
-        writer = LineWriter(emit, store.run_folder(self.run) / "logs" / f"{self.label}.txt")
+        writer = LineWriter(emit, store.logs(self.run) / f"{self.label}.txt")
         try:
             with contextlib.redirect_stdout(writer), contextlib.redirect_stderr(writer):  # type: ignore[type-var]
                 stage.run(stage.makes(attempt.workspace.data), ctx)
@@ -164,18 +164,19 @@ class Job(BaseModel):
             raise
         except Exception as fault:
             writer.write(traceback.format_exc())
-            raise self._told(fault, store) from fault
+            raise self.told(fault, store) from fault
         finally:
             writer.close()
 
-    def _told(self, fault: Exception, store: Store) -> CorpusmillError:
+    def told(self, fault: Exception, store: Store) -> CorpusmillError:
+        """A bug in the stage, or a full disk, as the fault that a person reads; the traceback is in the stage's log."""
         if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
             return StoreError(
-                f"stage {self.label!r}: no space left on the disk of {store.root}",
+                f"stage {self.label!r}: no space left on the disk of {store.local}",
                 mend="free some space and run the same command again; what was committed is kept",
             )
         frame = traceback.extract_tb(fault.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}"
-        log = store.run_folder(self.run) / "logs" / f"{self.label}.txt"
+        log = store.logs(self.run) / f"{self.label}.txt"
         first = (str(fault).strip() or repr(fault)).splitlines()[0]
         return StageFailed(f"stage {self.label!r}: {type(fault).__name__}: {first} (at {where})", mend=f"read the traceback in {log}")

@@ -149,7 +149,7 @@ class _Driver:
             run=self.outcome.run,
             dag=self.name,
             dials=self.dials,
-            store=str(self.store.root),
+            store=self.store.url,
             executor=executor,
             started=time.time(),
             stages={
@@ -174,7 +174,7 @@ class _Driver:
                 continue
             stage = self.dag.stages[label]
             parents = self.dag.parents(stage)
-            job = Job.of(stage, parents, run=self.outcome.run, store=str(self.store.root), force=label in self.force)
+            job = Job.of(stage, parents, run=self.outcome.run, store=self.store.url, force=label in self.force)
             futures[label] = executor.submit(job, [futures[parent.label] for parent in parents])
         return futures
 

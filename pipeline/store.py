@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import uuid
@@ -38,7 +37,7 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.files = open_root(root)
-        self.root = self.files.root
+        self.url, self.local = self.files.url, self.files.local
 
     def attempts(self, stage: str, key: str) -> list[Manifest]:
         """The complete attempts at `key`, newest first."""
@@ -60,12 +59,14 @@ class Store:
 
     def data(self, manifest: Manifest) -> Path:
         """The local directory of an artifact. Raises StoreError where its data has gone."""
-        path = self.root / manifest.stage / manifest.key / manifest.attempt / "data"
-        if not path.is_dir():
+        name = f"{_place(manifest.stage, manifest.key, manifest.attempt)}/data"
+        try:
+            return self.files.open(name, manifest.files)
+        except FileNotFoundError:
             raise StoreError(
-                f"the data of {manifest.label} is missing: {path}", mend="delete the directory above it, then run again"
-            )
-        return path
+                f"the data of {manifest.label} is missing: {self.url}/{name}",
+                mend="delete the directory above it, then run again",
+            ) from None
 
     def _manifest(self, attempt: str) -> Manifest | None:
         name = f"{attempt}/manifest.json"
@@ -77,50 +78,52 @@ class Store:
             return Manifest.model_validate_json(text)
         except ValidationError:
             raise StoreError(
-                f"{self.root / name} is not a manifest of schema {SCHEMA}: truncated, or written by a newer version",
+                f"{self.url}/{name} is not a manifest of schema {SCHEMA}: truncated, or written by a newer version",
                 mend="upgrade corpusmill, or delete that attempt's directory to build it again",
             ) from None
 
     @contextmanager
     def attempt(self, stage: str, key: str, code_digest: str, on_wait: Callable[[], None]) -> Iterator[Attempt]:
         """Hold the key's lease and open the scratch of an attempt: the last one that this code left, else a fresh one."""
-        folder = self.root / ".partial" / stage / key
+        folder = self.local / ".partial" / stage / key
         with lease.held(folder / "lease", on_wait):
-            left = [name for name in self._left(stage, key) if name.endswith(f"-{code_digest[:12]}")]
+            left = [name for name in self._left(folder, stage, key) if name.endswith(f"-{code_digest[:12]}")]
             name = left[-1] if left else f"{_now()}-{uuid.uuid4().hex[:6]}-{code_digest[:12]}"
             yield Attempt(stage, key, name, Workspace(folder / name), resumed=bool(left))
 
-    def _left(self, stage: str, key: str) -> list[str]:
+    def _left(self, folder: Path, stage: str, key: str) -> list[str]:
         """Attempts that were cut short, oldest first. A kill in the middle of publishing is undone, or finished, here."""
-        names = [name for name in self.files.children(f".partial/{stage}/{key}") if name != "lease"]
+        names = sorted(path.name for path in folder.iterdir() if path.name != "lease")
+        complete = {name for name in names if self.files.exists(f"{_place(stage, key, name)}/manifest.json")}
         for name in names:
-            scratch, place = self.root / ".partial" / stage / key / name, self.root / stage / key / name
-            if (place / "manifest.json").exists():
-                shutil.rmtree(scratch)
-            elif (place / "data").exists():
-                shutil.rmtree(scratch / "data", ignore_errors=True)
-                os.replace(place / "data", scratch / "data")
-        return [name for name in names if (self.root / ".partial" / stage / key / name).exists()]
+            if name in complete:
+                shutil.rmtree(folder / name)
+            else:
+                self.files.withdraw(f"{_place(stage, key, name)}/data", folder / name / "data")
+        return [name for name in names if name not in complete]
 
     def publish(self, attempt: Attempt, manifest: Manifest) -> None:
-        """Move the data into place, then write the manifest: from that moment the attempt exists."""
-        place = self.root / attempt.stage / attempt.key / attempt.name
-        place.mkdir(parents=True, exist_ok=True)
-        os.replace(attempt.workspace.data, place / "data")
-        self._create(f"{attempt.stage}/{attempt.key}/{attempt.name}/manifest.json", manifest)
+        """Put the data into its place, then write the manifest: from that moment the attempt exists."""
+        place = _place(attempt.stage, attempt.key, attempt.name)
+        self.files.publish(attempt.workspace.data, f"{place}/data")
+        self._create(f"{place}/manifest.json", manifest)
         shutil.rmtree(attempt.workspace.folder, ignore_errors=True)
 
     def _create(self, name: str, record: BaseModel) -> None:
         if not self.files.create(name, record.model_dump_json(indent=1).encode()):
-            raise StoreError(f"{self.root / name} exists already", mend="run again: a record is never overwritten")
+            raise StoreError(f"{self.url}/{name} exists already", mend="run again: a record is never overwritten")
 
     def record(self, run: str, name: str, record: BaseModel) -> None:
         """Write one record of a run, once."""
         self._create(f".runs/{run}/{name}", record)
 
-    def run_folder(self, run: str) -> Path:
-        """Where the records of a run stand."""
-        return self.root / ".runs" / run
+    def logs(self, run: str) -> Path:
+        """Where the logs of a run's stages lie on this machine."""
+        return self.local / ".runs" / run / "logs"
+
+
+def _place(stage: str, key: str, attempt: str) -> str:
+    return f"{stage}/{key}/{attempt}"
 
 
 def _now() -> str:

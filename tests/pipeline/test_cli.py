@@ -1,0 +1,131 @@
+"""The command line: instant where nothing runs, one clear error where something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("ray", "torch", "mlflow", "modal", "transformers", "datatrove", "pyarrow", "numpy")
+
+MINE = """
+from pipeline import Dag
+from tests.pipeline.toys import Fails, Say, Slow, Upper
+
+def mine(*, words: str = "one two", limit: int = 3) -> Dag:
+    return Dag(Upper(words=Say(words=tuple(words.split())).out, limit=limit), summary=lambda outcome: ["letters: %d" % outcome.manifests["upper"].metrics["letters"]])
+
+def fails() -> Dag:
+    return Dag(Fails(words=Say().out))
+
+def slow() -> Dag:
+    return Dag(Slow(words=tuple("abcdefghijklmnopqrstuvwxyz")))
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "own_dags.py").write_text(MINE)
+    return tmp_path
+
+
+def corpusmill(home: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "CORPUSMILL_STORE": str(home / "store"), **environment}
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *words]
+    return subprocess.run(command, cwd=Path(__file__).parents[2], env=env, capture_output=True, text=True, check=False)
+
+
+def run_mine(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return corpusmill(home, "run", f"{home}/own_dags.py:{words[0]}", "--executor", "inline", "--tracker", "none", *words[1:])
+
+
+def test_a_users_dag_in_a_folder_of_its_own_runs_and_shows_its_summary(home: Path) -> None:
+    done = run_mine(home, "mine", "words=alpha beta")
+    assert done.returncode == 0, done.stderr
+    assert "never built" in done.stdout and "✓ upper" in done.stdout and done.stdout.endswith("letters: 7\n")
+    again = run_mine(home, "mine", "words=alpha beta")
+    assert again.stdout.splitlines()[0].startswith("mine: done in") and "2 cached" in again.stdout
+    assert again.stdout.endswith("letters: 7\n")
+
+
+def test_plan_prints_a_table_and_json(home: Path) -> None:
+    table = corpusmill(home, "plan", f"{home}/own_dags.py:mine")
+    assert table.returncode == 0 and "upper  run" in table.stdout
+    rows = json.loads(corpusmill(home, "plan", f"{home}/own_dags.py:mine", "--json").stdout)
+    assert [row["label"] for row in rows] == ["say", "upper"]
+
+
+def test_a_failed_stage_ends_in_exit_code_1_without_a_traceback(home: Path) -> None:
+    failed = run_mine(home, "fails")
+    assert failed.returncode == 1
+    assert "✗ fails: stage 'fails': ValueError: a bug" in failed.stdout and "Traceback" not in failed.stdout + failed.stderr
+    assert failed.stderr.startswith("error: some stages have no artifact")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("plan", "quickstat"), "did you mean 'quickstart'"),
+        (("run", "quickstart", "stesp=3"), "quickstart has no dial 'stesp'; did you mean 'steps'?"),
+        (("run", "quickstart", "steps=many"), "the dial steps of quickstart wants int, but was given 'many'"),
+        (("run", "quickstart", "--only", "dedpu"), "did you mean 'dedup'"),
+        (("run", "quickstart", "--executor", "slurm"), "no executor is called 'slurm'; there are: ray"),
+        (("plan", "nowhere.py:f"), "no such file: nowhere.py"),
+    ],
+)
+def test_a_mistake_is_one_clear_error_and_nothing_is_written(home: Path, words: tuple[str, ...], message: str) -> None:
+    done = corpusmill(home, *words)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert not list((home / "store").glob("[a-z]*")) if (home / "store").exists() else True
+
+
+def test_a_store_that_is_no_directory_is_one_clear_error(home: Path) -> None:
+    (home / "store").write_text("")
+    done = corpusmill(home, "plan", f"{home}/own_dags.py:mine")
+    assert done.returncode == 1 and "cannot be made" in done.stderr and "--store" in done.stderr
+
+
+def test_help_names_every_command_and_imports_nothing_heavy(home: Path) -> None:
+    assert {"plan", "run", "ui", "serve", "chat"} <= set(corpusmill(home, "--help").stdout.split())
+    assert heavy_imports(home, "--help") == []
+
+
+def test_plan_and_a_cached_run_import_nothing_heavy(home: Path) -> None:
+    assert run_mine(home, "mine").returncode == 0
+    assert heavy_imports(home, "plan", "quickstart") == []
+    assert heavy_imports(home, "run", f"{home}/own_dags.py:mine") == []
+
+
+def heavy_imports(home: Path, *words: str) -> list[str]:
+    """The heavy packages that the command has in sys.modules when it ends."""
+    code = (
+        "import atexit, sys\n"
+        f"atexit.register(lambda: print('HEAVY', *[m for m in {HEAVY!r} if m in sys.modules]))\n"
+        "from pipeline.cli import main; main()"
+    )
+    env = {**os.environ, "CORPUSMILL_STORE": str(home / "store")}
+    done = subprocess.run([sys.executable, "-c", code, *words], env=env, capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("HEAVY")]
+    return line.split()[1:]
+
+
+def test_ctrl_c_stops_and_says_how_to_go_on(home: Path) -> None:
+    env = {**os.environ, "CORPUSMILL_STORE": str(home / "store")}
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "run", f"{home}/own_dags.py:slow"]
+    running = subprocess.Popen(
+        [*command, "--executor", "inline", "--tracker", "none"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 30
+    while not list((home / "store").glob(".partial/slow/*/*/commits/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert errors.startswith("stopped; what was committed is kept. To go on: corpusmill run") and "Traceback" not in errors
+    assert list((home / "store").glob(".partial/slow/*/*/commits/*.json"))
