@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+ADDRESS = re.compile(r"(?:\s|&nbsp;)at(?:\s|&nbsp;)0x[0-9a-fA-F]+")
 FILE_LINK = re.compile(r'(?:<br\s*/?>)?<a href="file:[^"]*">.*?</a>', re.DOTALL)
 SET = re.compile(r"(?<==)(?:frozenset\(\{[^{}]*\}\)|\{[^{}:]*\})")
 """A default that is a set, whose order changes from run to run."""
