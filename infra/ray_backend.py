@@ -1,0 +1,169 @@
+"""How a stage that runs in a Ray worker spreads its work: shards as tasks, a gang as a placement group of actors.
+
+While it waits, Ray lends the CPUs that the stage holds to its shards, so that stages which map never block each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from infra.ray_environment import enter
+from infra.ray_faults import AGAIN
+from pipeline.errors import CorpusmillError, StageFailed
+from pipeline.job import Job
+from pipeline.store import Store
+
+_ray: Any = ray  # parts of Ray have no types
+_pickle: Any = cloudpickle
+
+INLINE_BYTES = 64 * 2**10
+"""A pickled function larger than this goes into Ray's object store once, instead of beside every shard."""
+PRINTED_CHARACTERS = 20_000
+
+Told = tuple[Any, CorpusmillError | None, str]
+"""What a call ended with: its value, or the fault it raised, and what it printed."""
+
+
+class RayBackend:
+    """Spreads the work of `job` over the cluster that this worker belongs to."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._cpus = int(_ray.cluster_resources().get("CPU", 1))
+        self._retries = int(job.resources.get("retries", 0))
+
+    def map(
+        self, function: Callable[[Any, Path], Any], calls: Sequence[tuple[int, Any, Path]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield ``(index, value)`` as the shards end, with twice as many in flight as there are CPUs."""
+        pickled: Any = _pickle.dumps(function)
+        if len(pickled) > INLINE_BYTES:
+            pickled = ray.put(pickled)
+        text = self._job.model_dump_json()
+        waiting, flying = list(reversed(calls)), dict[Any, int]()
+        try:
+            while waiting or flying:
+                while waiting and len(flying) < 2 * self._cpus:
+                    index, item, folder = waiting.pop()
+                    task = SHARD.options(name=f"{self._job.label} {index}", max_retries=self._retries)
+                    flying[task.remote(pickled, text, item, str(folder))] = index
+                for ref in ray.wait(list(flying))[0]:
+                    index = flying.pop(ref)
+                    yield index, self._value(ref, f"shard {index}")
+        finally:
+            for ref in flying:
+                ray.cancel(ref)
+
+    def _value(self, ref: Any, what: str) -> Any:
+        try:
+            value, fault, printed = ray.get(ref)
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.ActorDiedError):
+            message = f"stage {self._job.label!r}: the worker of {what} died each time it was tried"
+            raise StageFailed(message, mend=AGAIN) from None
+        sys.stdout.write(printed)
+        if fault is not None:
+            raise fault
+        return value
+
+    def gang(self, function: Callable[[], Any], workers: int) -> list[Any]:
+        """Call `function` on `workers` actors that start together, each with torchrun's environment; values by rank."""
+        if self._job.resources.get("gpus"):
+            raise StageFailed(f"stage {self._job.label!r}: a gang on GPUs is not supported", mend="use one worker")
+        share = min(1.0, self._cpus / workers)
+        group = placement_group([{"CPU": share}] * workers, strategy="PACK")
+        actors: list[Any] = []
+        try:
+            ray.get(group.ready())
+            for rank in range(workers):
+                place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
+                name = f"{self._job.label} rank {rank}"
+                actors.append(MEMBER.options(num_cpus=share, scheduling_strategy=place, name=name).remote())
+            master = ray.get(actors[0].master.remote())
+            pickled, text = _pickle.dumps(function), self._job.model_dump_json()
+            refs = [actor.call.remote(pickled, text, rank, workers, *master) for rank, actor in enumerate(actors)]
+            return self._gathered(refs)
+        finally:
+            for actor in actors:
+                ray.kill(actor)
+            remove_placement_group(group)
+
+    def _gathered(self, refs: list[Any]) -> list[Any]:
+        """The values by rank; the first worker to fail ends the wait for those that now wait for it."""
+        values, flying = dict[int, Any](), {ref: rank for rank, ref in enumerate(refs)}
+        while flying:
+            for ref in ray.wait(list(flying))[0]:
+                rank = flying.pop(ref)
+                values[rank] = self._value(ref, f"rank {rank}")
+        return [values[rank] for rank in range(len(refs))]
+
+
+def run_shard(pickled: bytes, text: str, item: Any, folder: str) -> Told:
+    """Call the pickled function on `item`. It writes beside `folder`, which appears whole: a retry meets no remains."""
+    place = Path(folder)
+    private = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+
+    def call(function: Callable[[Any, Path], Any]) -> Any:
+        value = function(item, private)
+        place.rmdir()
+        os.rename(private, place)
+        return value
+
+    try:
+        return _told(Job.model_validate_json(text), pickled, call)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+class Member:
+    """One worker of a gang."""
+
+    def master(self) -> tuple[str, int]:
+        """An address and a free port, for the worker of rank 0."""
+        address = _ray.util.get_node_ip_address()
+        with socket.socket() as probe:
+            probe.bind((address, 0))
+            return address, int(probe.getsockname()[1])
+
+    def call(self, pickled: bytes, text: str, rank: int, workers: int, address: str, port: int) -> Told:
+        """Call the pickled function as worker `rank` of `workers`."""
+        os.environ.update(
+            RANK=str(rank), WORLD_SIZE=str(workers), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(workers),
+            MASTER_ADDR=address, MASTER_PORT=str(port),
+        )  # fmt: skip
+        return _told(Job.model_validate_json(text), pickled, lambda function: function())
+
+
+def _told(job: Job, pickled: bytes, call: Callable[[Any], Any]) -> Told:
+    """Unpickle with the stage's own directories importable, call, and catch what is printed or raised."""
+    enter()
+    sys.path.extend(entry for entry in job.path if entry not in sys.path)
+    printed = io.StringIO()
+    value, fault = None, None
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        try:
+            value = call(cloudpickle.loads(pickled))
+        except CorpusmillError as raised:
+            fault = raised
+        except Exception as raised:  # a bug is told in the words of a job, its traceback going to the stage's log
+            traceback.print_exc()
+            fault = job.told(raised, Store(job.store))
+    return value, fault, printed.getvalue()[-PRINTED_CHARACTERS:]
+
+
+SHARD: Any = ray.remote(num_cpus=1, retry_exceptions=False)(run_shard)
+MEMBER: Any = ray.remote(Member)

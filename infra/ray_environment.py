@@ -1,0 +1,42 @@
+"""The environment of Ray's processes: made by the driver, and turned back into the driver's own where a stage runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+
+DRIVER = "CORPUSMILL_DRIVER"
+
+
+def for_ray(cpus: int) -> dict[str, str]:
+    """The driver's environment, with a cluster of its own behind a random token, silent, and no thread limit of Ray's.
+
+    Ray would set OMP_NUM_THREADS to the cores of the first job a worker runs and so tie results to the order of jobs.
+    """
+    own = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_NAMESPACE")}
+    return {
+        "OMP_NUM_THREADS": str(cpus),
+        "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+        **own,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path),
+        DRIVER: json.dumps({"cwd": os.getcwd(), "pythonpath": os.environ.get("PYTHONPATH")}),
+    }
+
+
+def enter() -> None:
+    """Make this worker's current folder and PYTHONPATH those of the driver, once; Ray starts in its own folder."""
+    driver = json.loads(os.environ.pop(DRIVER, "{}"))
+    if not driver:
+        return
+    os.environ.pop("PYTHONPATH", None)
+    if driver["pythonpath"] is not None:
+        os.environ["PYTHONPATH"] = driver["pythonpath"]
+    if Path(driver["cwd"]).is_dir():
+        os.chdir(driver["cwd"])

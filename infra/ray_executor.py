@@ -1,0 +1,165 @@
+"""The Ray executor as the driver sees it: it starts a host process at the first submit, whose answers become futures.
+
+Ray itself lives below the host, with the host's log for its output, so that nothing of Ray reaches the terminal;
+a keeper process ends all of it when the driver closes, is killed, or Ray breaks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from infra import ray_keeper
+from infra.ray_environment import for_ray
+from infra.ray_faults import AGAIN, ended, fault_in, manifest_in
+from pipeline.errors import CorpusmillError, StageFailed, UsageError
+from pipeline.job import Job
+from pipeline.machine import machine
+from pipeline.manifest import Manifest
+
+OBJECT_STORE_BYTES = 80 * 2**20
+"""Just above Ray's least: data travels through the store, never through Ray's."""
+LONGEST_FOLDER = 40
+"""Characters that Ray's folder may have: it adds 62 for its sockets, whose names end at 107."""
+CLOSE_SECONDS = 20.0
+
+
+class RayFuture(Future[Manifest]):
+    """A future whose job the host knows as `ref`; there it stands for an ObjectRef, the edge to the jobs after it."""
+
+    def __init__(self, ref: int, label: str) -> None:
+        super().__init__()
+        self.ref, self.label = ref, label
+
+
+class RayExecutor:
+    """Runs jobs on a local Ray cluster of `cpus` cores (all by default); `dashboard` starts Ray's web page too."""
+
+    name = "ray"
+
+    def __init__(self, *, cpus: int | None = None, dashboard: bool = False) -> None:
+        self.cpus = cpus or int(machine()["cpus"])
+        self.gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+        self.memory = float(machine()["memory_gib"])
+        self._dashboard = dashboard
+        self._lock = threading.RLock()
+        self._pending: dict[int, RayFuture] = {}
+        self._count = 0
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._lost = ""
+
+    def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
+        """Run `job` once all of `after` have ended. Raises UsageError where this machine cannot give what it asks."""
+        self._check(job)
+        with self._lock:
+            if self._keeper is None:
+                self._start()
+            self._count += 1
+            future = RayFuture(self._count, job.label)
+            self._pending[future.ref] = future
+            if self._lost:
+                self._fail(self._lost)
+            else:
+                parents = [self._parent(parent) for parent in after]
+                self._send({"ref": future.ref, "job": job.model_dump_json(), "after": parents})
+        return future
+
+    def _check(self, job: Job) -> None:
+        asked = job.resources
+        for name, has, unit in (
+            ("cpus", self.cpus, "CPU cores"),
+            ("gpus", self.gpus, "GPUs"),
+            ("memory_gib", self.memory, "GiB of memory"),
+        ):
+            if asked.get(name, 0) > has:
+                raise UsageError(
+                    f"stage {job.label!r} asks for {asked[name]:g} {unit}, but this machine has {has:g}",
+                    mend=f"give it resources=Resources({name}={has:g}), or run it on a larger machine",
+                )
+
+    def _parent(self, parent: Future[Manifest]) -> int | str:
+        """The number of a job that the host knows, or the manifest itself where the parent had ended before."""
+        if isinstance(parent, RayFuture):
+            return parent.ref
+        return ended(parent.result())
+
+    def _start(self) -> None:
+        base = tempfile.gettempdir()
+        folder = tempfile.mkdtemp(prefix="cm-", dir=base if len(base) <= LONGEST_FOLDER - 12 else "/tmp")
+        self._channel, theirs = socket.socketpair()
+        log = Path(folder) / "host.log"
+        host = [sys.executable, "-P", "-m", "infra.ray_host", str(theirs.fileno())]
+        keeper = [sys.executable, "-I", "-S", ray_keeper.__file__, str(theirs.fileno()), folder]
+        with log.open("ab") as file, theirs:
+            self._keeper = subprocess.Popen(
+                [*keeper, *host], stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True,
+                pass_fds=(theirs.fileno(),), env=for_ray(self.cpus),
+            )  # fmt: skip
+        has = {"cpus": self.cpus, "gpus": self.gpus, "memory": int(self.memory * 2**30)}
+        self._send({**has, "folder": folder, "dashboard": self._dashboard, "object_store_memory": OBJECT_STORE_BYTES})
+        self._listener = threading.Thread(target=self._listen, name="ray-answers", daemon=True)
+        self._listener.start()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # a host that has gone is told by _listen
+            self._channel.sendall(json.dumps(message).encode() + b"\n")
+
+    def _listen(self) -> None:
+        lost = "Ray stopped before it ended"
+        with contextlib.suppress(OSError), self._channel.makefile("rb") as lines:
+            for line in lines:
+                answer = json.loads(line)
+                if "lost" in answer:
+                    lost = answer["lost"]
+                else:
+                    self._settle(answer["ref"], answer["end"])
+        self._fail(lost)
+
+    def _settle(self, ref: int, end: str) -> None:
+        with self._lock:
+            future = self._pending.pop(ref)
+        fault = fault_in(end)
+        if fault is None:
+            future.set_result(manifest_in(end))
+        else:
+            future.set_exception(fault)
+
+    def _fail(self, why: str) -> None:
+        with self._lock:
+            self._lost = self._lost or why
+            futures = list(self._pending.values())
+            self._pending.clear()
+        for future in futures:
+            future.set_exception(StageFailed(f"stage {future.label!r}: {self._lost}", mend=AGAIN))
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Shut Ray down and wait until all its processes ended; without `cancel`, after the jobs that still run."""
+        with self._lock:
+            keeper, pending = self._keeper, list(self._pending.values())
+            if keeper is None or keeper.stdin is None:
+                return
+        if not cancel:
+            for future in pending:
+                with contextlib.suppress(CorpusmillError):
+                    future.result()
+        self._fail("it was stopped")
+        with contextlib.suppress(OSError):
+            self._channel.shutdown(socket.SHUT_RDWR)
+        keeper.stdin.close()
+        try:
+            keeper.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            keeper.kill()
+            keeper.wait()
+        self._listener.join()
+        self._channel.close()
+        self._keeper, self._lost = None, ""

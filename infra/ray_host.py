@@ -1,0 +1,134 @@
+"""The host: the process that is Ray's driver. It takes jobs from a socket, submits their links and answers their ends.
+
+Each job's ObjectRef is an argument of the jobs after it: Ray holds the dag. A dead raylet is told, never waited for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import traceback
+from typing import Any
+
+import ray
+from ray._private import node as ray_node
+from ray._private import worker as ray_worker
+
+from infra import ray_jobs
+
+BEAT_SECONDS = 0.2
+FOREVER_MS = 10**9
+VITAL = ("raylet", "gcs_server")
+
+
+class Host:
+    """Ray's driver for one executor; `serve` returns when the driver of the run closes the socket."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._refs: dict[int, ray.ObjectRef[str]] = {}
+        self._waiting: dict[ray.ObjectRef[str], int] = {}
+        self._lock = threading.Lock()
+        self._links: Any = None
+
+    def serve(self) -> None:
+        """Start Ray as the first line says, submit what comes, and shut Ray down at the end of the stream."""
+        with self._channel.makefile("rb") as lines:
+            try:
+                start(json.loads(lines.readline()))
+                self._links = ray_jobs.LINKS.remote()
+            except Exception as fault:  # whatever keeps Ray from starting is told in the driver's words
+                traceback.print_exc()
+                first = (str(fault) or repr(fault)).splitlines()[0]
+                self._lost(f"Ray did not start: {first}")
+                return
+            threading.Thread(target=self._watch, name="watch", daemon=True).start()
+            for line in lines:
+                self._submit(json.loads(line))
+        ray.shutdown()
+
+    def _submit(self, message: dict[str, Any]) -> None:
+        job = json.loads(message["job"])
+        parents = [self._refs[parent] if isinstance(parent, int) else parent for parent in message["after"]]
+        ref = self._links.link.options(name=f"link {job['label']}").remote(message["job"], *parents)
+        with self._lock:
+            self._refs[message["ref"]] = ref
+            self._waiting[ref] = message["ref"]
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        node: Any = ray_worker._global_node
+        while True:
+            dead = [name for name, _ in node.dead_processes() if name in VITAL]
+            if dead:
+                self._lost(f"Ray's {dead[0]} died")
+                os._exit(1)
+            with self._lock:
+                waiting = list(self._waiting)
+            ready = ray.wait(waiting, timeout=BEAT_SECONDS)[0] if waiting else []
+            for ref in ready:
+                self._answer(ref)
+            if not waiting:
+                pause.wait(BEAT_SECONDS)
+
+    def _answer(self, ref: ray.ObjectRef[str]) -> None:
+        with self._lock:
+            number = self._waiting.pop(ref)
+        try:
+            end = ray.get(ref)
+        except ray.exceptions.RayError as fault:
+            end = ray_jobs.lost(f"job {number}", fault)
+        self._send({"ref": number, "end": end})
+
+    def _lost(self, why: str) -> None:
+        self._send({"lost": why})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._channel.sendall(json.dumps(message).encode() + b"\n")
+
+
+def start(settings: dict[str, Any]) -> None:
+    """Start a private local cluster on loopback. Workers stay warm for its whole life."""
+    if not settings["dashboard"]:
+        _only_vital()
+    ray.init(
+        address="local",
+        num_cpus=settings["cpus"],
+        num_gpus=settings["gpus"],
+        _memory=settings["memory"],
+        object_store_memory=settings["object_store_memory"],
+        include_dashboard=settings["dashboard"],
+        log_to_driver=False,
+        configure_logging=False,
+        logging_level=logging.ERROR,
+        _temp_dir=settings["folder"],
+        _node_ip_address="127.0.0.1",
+        _system_config={
+            "idle_worker_killing_time_threshold_ms": FOREVER_MS,
+            "enable_metrics_collection": False,
+            "task_oom_retries": 1,
+        },
+    )
+
+
+def _only_vital() -> None:
+    """Keep Ray from starting what one machine does not need: web API, autoscaler, log monitor; half the start."""
+    for name in ("start_api_server", "start_monitor", "start_log_monitor"):
+        if not hasattr(ray_node.Node, name):
+            raise RuntimeError(f"this Ray has no Node.{name}; use ray 2.60")
+        setattr(ray_node.Node, name, lambda *_, **__: None)
+
+
+def main() -> None:
+    """Serve the socket whose descriptor is the first argument."""
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)
+    Host(socket.socket(fileno=descriptor)).serve()
+
+
+if __name__ == "__main__":
+    main()

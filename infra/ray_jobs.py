@@ -1,0 +1,103 @@
+"""What runs in Ray's workers: the link that ends each edge of the dag, the job of a stage, the errors they end with."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+import ray
+
+from infra.ray_backend import RayBackend
+from infra.ray_environment import enter
+from infra.ray_faults import AGAIN, ended, failed, fault_in, manifest_in
+from pipeline.errors import CorpusmillError, StageFailed
+from pipeline.job import Job
+from pipeline.resources import Resources
+
+
+class Links:
+    """One asynchronous actor for every link of a run: a link that waits costs no process.
+
+    Ray calls `link` once the parents' ends, its arguments, are there; it starts the job only if it must run.
+    """
+
+    async def link(self, text: str, *parents: str) -> str:
+        """The end of the job in `text`, given those of its parents in order; the first fault of theirs is its own."""
+        for end in parents:
+            if fault_in(end) is not None:
+                return end
+        try:
+            job = Job.model_validate_json(text)
+            found = await asyncio.to_thread(_resolve, job, parents)
+            return found or await self._run(job, text, parents)
+        except CorpusmillError as fault:
+            return failed(fault)
+
+    async def _run(self, job: Job, text: str, parents: Sequence[str]) -> str:
+        asked = Resources.model_validate(job.resources)
+        task = EXECUTE.options(
+            name=job.label,
+            num_cpus=asked.cpus,
+            num_gpus=asked.gpus,
+            memory=int(asked.memory_gib * 2**30) or None,
+            max_retries=asked.retries,
+        )
+        try:
+            return str(await task.remote(text, list(parents)))
+        except ray.exceptions.RayError as fault:
+            cause = getattr(fault, "cause", None)
+            return failed(cause) if isinstance(cause, CorpusmillError) else lost(f"stage {job.label!r}", fault)
+
+
+def _resolve(job: Job, parents: Sequence[str]) -> str | None:
+    enter()
+    manifests = [manifest_in(end) for end in parents]
+    try:
+        found = job.resolve(manifests)
+        return ended(job.execute(manifests, executor="ray")) if found else None
+    except CorpusmillError:
+        raise
+    except Exception as fault:  # a stage's module that cannot be imported here, above all
+        raise StageFailed(f"stage {job.label!r} cannot be opened: {type(fault).__name__}: {fault}") from fault
+
+
+def execute(text: str, parents: Sequence[str]) -> str:
+    """Run one job here, its shards on the cluster. Ray retries a lost worker: the job goes on from its commits."""
+    enter()
+    job = Job.model_validate_json(text)
+    limit = float(job.resources.get("minutes", 0))
+
+    def expired(number: int, frame: FrameType | None) -> None:
+        raise StageFailed(
+            f"stage {job.label!r} ran longer than its limit of {limit:g} minutes",
+            mend="raise resources.minutes, then run the same command again",
+        )
+
+    signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, limit * 60)
+    try:
+        return ended(job.execute([manifest_in(end) for end in parents], executor="ray", backend=RayBackend(job)))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def lost(what: str, fault: Exception) -> str:
+    """The end of a job that Ray could not bring to its own end."""
+    if isinstance(fault, ray.exceptions.OutOfMemoryError):
+        message = f"{what}: this machine has too little memory for it"
+        return failed(StageFailed(message, mend="free some memory, or run it on a larger machine"))
+    if isinstance(fault, (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)):
+        return failed(StageFailed(f"{what}: its worker process died each time it was tried", mend=AGAIN))
+    return failed(StageFailed(f"{what}: Ray gave it up ({_first(fault)})", mend=AGAIN))
+
+
+def _first(fault: Exception) -> str:
+    cause = getattr(fault, "cause", None) or fault
+    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"
+
+
+EXECUTE: Any = ray.remote(retry_exceptions=False)(execute)
+LINKS: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=10_000)(Links)  # type: ignore[call-overload]
