@@ -28,7 +28,7 @@ class Quantize(Stage[Model]):
     tokens: Tokens | None = Field(default=None, description="encoded documents on whose validation split the loss is measured")
     windows: int = Field(default=32, ge=1, description="windows of the validation split that are read")
     length: int = Field(default=128, ge=8, description="tokens in a window; at most the model's context")
-    parity: float = Field(default=0.01, gt=0, description="largest difference of log-probability (nats) between engines in float32")
+    parity: float = Field(default=0.002, gt=0, description="largest difference of log-probability (nats) between engines in float32")
     threads: int = Field(default=1, ge=1, description="threads that measure; more may move the last bits of a metric")
 
     def run(self, out: Model, ctx: Context) -> None:

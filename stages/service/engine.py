@@ -99,8 +99,8 @@ class LlamaCpp:
 
     Each conversation has room for `context` tokens. With `threads` fixed, and one conversation at a time, a greedy
     answer is the same each time. `reuse` keeps what was read of earlier conversations, which is faster and, where two
-    tokens are equally likely to the last bit, may answer differently; `exact` keeps keys and values in float32, not 16.
-    Raises StageFailed for a file that does not load.
+    tokens are equally likely to the last bit, may answer differently; `exact` computes attention in
+    float32, not 16. Raises StageFailed for a file that does not load.
     """
 
     def __init__(self, model: Path, *, context: int = 0, threads: int = 1, parallel: int = 1, reuse: bool = False, exact: bool = False) -> None:
@@ -120,6 +120,7 @@ class LlamaCpp:
         params.cache_ram_mib = 0
         if exact:
             params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+            params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         try:
             self._server: Any = xllamacpp.Server(params)
         except RuntimeError as fault:
