@@ -1,0 +1,52 @@
+"""Sft: a base model becomes a chat model by supervised fine-tuning on conversations (TRL's SFTTrainer)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline import Context, Field, Stage, StageFailed
+from stages.kinds import Chats, Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+
+class Sft(Stage[Model]):
+    """Train on the chats of the split `train`, with the loss on the assistant's turns alone (`{% generation %}` in the template).
+
+    A killed run goes on after its last committed checkpoint, bit for bit. Raises StageFailed where nothing is to be learnt.
+    """
+
+    model: Model = Field(description="the Hugging Face checkpoint to start from, with a chat template")
+    chats: Chats = Field(description="conversations; those marked held out are never trained on")
+    steps: int = Field(default=700, ge=1, description="updates of the weights")
+    batch_size: int = Field(default=16, ge=1, description="conversations in an update")
+    learning_rate: float = Field(default=2e-3, gt=0, description="highest learning rate (AdamW); it falls linearly to zero")
+    warmup: float = Field(default=0.03, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    max_length: int = Field(default=128, ge=8, description="tokens of a conversation; what is longer is cut off")
+    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of activations; weights stay float32")
+    seed: int = Field(default=0, ge=0, description="of the order of conversations")
+    threads: int = Field(default=2, ge=1, description="CPU threads; results are exact for a fixed number")
+
+    def run(self, out: Model, ctx: Context) -> None:
+        """Write the tuned checkpoint with its tokenizer, generation config and model card."""
+        from stages.tuning import card, conversations
+        from stages.tuning.trainer import Recipe, tune
+
+        chats = conversations.read(self.chats, "train")
+        if not chats:
+            raise StageFailed("there is no chat to train on", mend="give chats that are not all held out")
+
+        def build(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, arguments: dict[str, Any]) -> Trainer:
+            from datasets import Dataset
+            from trl import SFTConfig, SFTTrainer
+
+            config = SFTConfig(**arguments, assistant_only_loss=True, packing=False)
+            rows = Dataset.from_list([{"messages": chat.messages} for chat in chats])
+            return SFTTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
+
+        settings = self.model_dump(include=set(Recipe.__dataclass_fields__))
+        tune(self.model.path, out.path, ctx, Recipe(**settings), build)
+        text = f"A chat model, fine-tuned by Corpusmill on {len(chats)} conversations (supervised, TRL)."
+        card.write(out.path, "Chat model", text, settings)
+        ctx.log(chats=len(chats), epochs=self.steps * self.batch_size / len(chats))
