@@ -1,61 +1,75 @@
-"""Scans and digests of source files, kept in the user's cache by time, size and inode, so that an unchanged file is not read again."""
+"""What source files hold, kept in the user's cache by time, size and inode, so that none is read twice unchanged.
+
+Everything looked at, or looked for in vain, is noted in `seen`: while that stands as it stood, so does what came of it.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import tempfile
+import stat
 import time
-from pathlib import Path
 from typing import Any
 
+from pipeline.code_cache import Cache
 from pipeline.code_scan import FORM, Scan, scan
 from pipeline.errors import DagError
 
 RACY_NS = 2_000_000_000
-"""A file changed so shortly before it was read may change again within one tick of its clock: its bytes are compared too."""
+"""A file changed this shortly before it was read may change again within one tick of its clock: not trusted."""
+
+Stamp = list[int]
+"""Time of change in ns, size and inode of a file; empty for a path where none is."""
 
 
-def cache_file() -> Path:
-    """Where scans are kept: corpusmill/code-<form>.json below the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "corpusmill" / f"code-{FORM}.json"
+def stamp_of(path: str) -> Stamp:
+    """The stamp of a regular file; a folder has its inode alone, and with a closing slash the time of its list too."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    if stat.S_ISDIR(found.st_mode):
+        return [found.st_mtime_ns, found.st_ino] if path.endswith("/") else [found.st_ino]
+    return [found.st_mtime_ns, found.st_size, found.st_ino]
+
+
+def trusted(stamp: Stamp, read: int) -> bool:
+    """Whether a file read at `read` (ns) and still bearing this stamp must hold the same bytes."""
+    return len(stamp) < 2 or read - stamp[0] > RACY_NS
 
 
 class Files:
-    """Answers what a file holds; `save` writes the cache where something new was learnt."""
+    """Answers what files hold and which exist."""
 
     def __init__(self) -> None:
-        self._known: dict[str, dict[str, Any]] = {}
-        self._packages: dict[str, Any] = {}
-        self._dirty = False
-        self._loaded: Path | None = None
+        self._cache = Cache(f"code-{FORM}-files.json", "files")
+        self.seen: dict[str, Stamp] = {}
 
-    def load(self) -> None:
-        """Read the cache, once for each place it may lie in; one that cannot be read is as good as none."""
-        path = cache_file()
-        if path == self._loaded:
-            return
-        self._loaded = path
-        try:
-            kept = json.loads(path.read_bytes())
-            files, packages = dict(kept["files"]), dict(kept["packages"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return
-        self._known = {**files, **self._known}
-        self._packages = packages
+    def stamp(self, path: str) -> Stamp:
+        """The stamp at `path`, noted as seen; the first look within one reading counts."""
+        if path not in self.seen:
+            self.seen[path] = stamp_of(path)
+        return self.seen[path]
+
+    def is_file(self, path: str) -> bool:
+        """Whether a regular file lies there."""
+        return len(self.stamp(path)) == 3
+
+    def is_folder(self, path: str) -> bool:
+        """Whether a folder lies there."""
+        return len(self.stamp(path)) == 1
 
     def scan(self, path: str, shown: str) -> Scan:
         """What the Python file at `path` says. Raises DagError, naming it as `shown`, for a syntax error."""
         kept = self._entry(path)
         if "scan" not in kept:
             try:
-                kept["scan"] = scan(Path(path).read_bytes())
+                kept["scan"] = scan(_read(path))
             except SyntaxError as fault:
                 where = f"{shown}:{fault.lineno}" if fault.lineno else shown
-                raise DagError(f"{where} cannot be read as Python: {fault.msg}", mend=f"mend the syntax of {path}") from None
-            self._dirty = True
+                message = f"{where} cannot be read as Python: {fault.msg}"
+                raise DagError(message, mend=f"mend the syntax of {path}") from None
+            self._cache.dirty = True
         found: Scan = kept["scan"]
         return found
 
@@ -64,53 +78,37 @@ class Files:
         return str(self._entry(path)["bytes"])
 
     def _entry(self, path: str) -> dict[str, Any]:
-        found = os.stat(path)
-        stamp = [found.st_mtime_ns, found.st_size, found.st_ino]
-        kept = self._known.get(path)
-        if kept is not None and kept.get("stamp") == stamp and kept.get("read", 0) - found.st_mtime_ns > RACY_NS:
-            return kept
-        read = time.time_ns()
-        bytes_digest = _digest(path)
-        if kept is not None and kept.get("stamp") == stamp and kept.get("bytes") == bytes_digest:
-            return kept
-        fresh: dict[str, Any] = {"stamp": stamp, "read": read, "bytes": bytes_digest}
-        if kept is not None and kept.get("bytes") == bytes_digest and "scan" in kept:
-            fresh["scan"] = kept["scan"]
-        self._known[path] = fresh
-        self._dirty = True
+        files = self._cache.section("files")
+        stamp, kept = self.stamp(path), files.get(path)
+        if kept is not None and kept["stamp"] == stamp and trusted(stamp, kept["read"]):
+            return dict_of(kept)
+        fresh: dict[str, Any] = {"stamp": stamp, "read": time.time_ns(), "bytes": _digest(path)}
+        if kept is not None and kept["bytes"] == fresh["bytes"]:
+            if kept["stamp"] == stamp:
+                return dict_of(kept)
+            fresh |= {"scan": kept["scan"]} if "scan" in kept else {}
+        files[path] = fresh
+        self._cache.dirty = True
         return fresh
 
-    def versions(self, modules: set[str]) -> dict[str, str]:
-        """The version of each installed distribution that provides one of the top-level `modules`."""
-        from pipeline.code_packages import installed, site
-
-        state = site()
-        if self._packages.get("site") != state:
-            self._packages = {"site": state, "found": {}}
-        found: dict[str, dict[str, str]] = self._packages["found"]
-        if missing := sorted(modules - found.keys()):
-            found.update(installed(missing))
-            self._dirty = True
-        return {name: version for module in sorted(modules) for name, version in sorted(found[module].items())}
-
     def save(self) -> None:
-        """Write the cache if anything was learnt, atomically; a folder that cannot be written costs only time."""
-        if not self._dirty:
-            return
-        self._dirty = False
-        path = cache_file()
-        files = {name: kept for name, kept in self._known.items() if os.path.exists(name)}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump({"files": files, "packages": self._packages}, file, separators=(",", ":"))
-                os.replace(partial, path)
-            except OSError:
-                os.unlink(partial)
-        except OSError:
-            pass
+        """Write the cache if anything new was read, without the files that are gone."""
+        if self._cache.dirty:
+            files = self._cache.section("files")
+            for path in [path for path in files if not os.path.exists(path)]:
+                del files[path]
+        self._cache.save()
+
+
+def dict_of(value: Any) -> dict[str, Any]:
+    """A value of the cache, by its type."""
+    found: dict[str, Any] = value
+    return found
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _digest(path: str) -> str:

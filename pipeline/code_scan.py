@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 from typing import TypedDict
 
-from pipeline.code_syntax import DYNAMIC, IMPORTS, MAIN, MODULE, ImportGroup, Imports, Normal, bindings, is_standard, sha12
+from pipeline.code_imports import IMPORTS, Imports, bindings, is_standard
+from pipeline.code_syntax import DYNAMIC, MAIN, MODULE, Normal, sha12
 
 FORM = 1
 """Number of the normal form and of this record; a change of either makes cached scans worthless."""
+
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class Unit(TypedDict):
@@ -60,7 +63,7 @@ class _Reader:
     def _top(self, node: ast.stmt) -> None:
         if isinstance(node, IMPORTS):
             self._import(node)
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        elif isinstance(node, DEFINITIONS):
             self.decorators.setdefault(node.name, []).extend(node.decorator_list)
             self._unit(node.name, node, [node.name])
         elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
@@ -73,8 +76,7 @@ class _Reader:
             self._import_all(node)
         elif not (isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))):
             self._import_all(node)
-            names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-            names |= {n.name for n in ast.walk(node) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
+            names = {*_stored(node), *(inner.name for inner in ast.walk(node) if isinstance(inner, DEFINITIONS))}
             self._unit(MODULE, node, sorted(names))
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
@@ -90,7 +92,7 @@ class _Reader:
 
     def _assignment(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        names = [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        names = [name for target in targets for name in _stored(target)]
         if not names and (owner := _owner(targets[0])) in self.normals:
             names = [owner]
         unit = next((self.binds[name][0] for name in names if name in self.binds), names[0] if names else MODULE)
@@ -98,8 +100,8 @@ class _Reader:
         if isinstance(node.value, ast.Dict):
             for key, value in zip(node.value.keys, node.value.values, strict=True):
                 if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                    texts = [n.value for n in ast.walk(value) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-                    self.tables.setdefault(key.value, []).extend(texts)
+                    constants = [inner.value for inner in ast.walk(value) if isinstance(inner, ast.Constant)]
+                    self.tables.setdefault(key.value, []).extend(text for text in constants if isinstance(text, str))
 
     def _unit(self, unit: str, node: ast.stmt, names: list[str]) -> None:
         normal = self.normals.setdefault(unit, Normal())
@@ -116,7 +118,8 @@ class _Reader:
         known = self.binds.keys() | self.imports.keys()
         units = {name: self._finish(normal, known) for name, normal in self.normals.items()}
         used = {mention.split(".")[0] for unit in units.values() for mention in unit["names"]}
-        effects = [module for name, origins in self.imports.items() for module, _ in origins if name not in used | {"*"}]
+        unused = self.imports.keys() - used - {"*"}
+        effects = [module for name in unused for module, _ in self.imports[name]]
         roots = [MODULE, *(name for name, given in self.decorators.items() if any(self._acts(item) for item in given))]
         return Scan(
             units=units,
@@ -148,6 +151,10 @@ class _Reader:
         name = inner.id if isinstance(inner, ast.Name) else ""
         origins = self.imports.get(name, [])
         return name in self.binds or not all(is_standard(module) for module, _ in origins)
+
+
+def _stored(node: ast.AST) -> list[str]:
+    return [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)]
 
 
 def _owner(target: ast.expr) -> str:

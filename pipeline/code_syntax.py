@@ -1,6 +1,6 @@
 """Reads one module's source: the normal form of each top-level definition and the names, imports and files it uses.
 
-The normal form is the same on every Python from 3.11 on, and knows no comments, docstrings, formatting or order of imports.
+The normal form is the same on every Python from 3.11 on, and knows no comment, docstring, formatting or order of imports.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-import sys
-from collections.abc import Iterator
-from functools import cache
 from typing import Any
+
+from pipeline.code_imports import ImportGroup, Imports, bindings, is_text, statements
 
 MODULE, MAIN = "<module>", "<main>"
 """The units of the statements that run on import, and of the block behind ``if __name__ == "__main__"``."""
@@ -22,15 +21,14 @@ DYNAMIC = {"globals", "eval", "exec", "sys.modules", "__subclasses__", "__init_s
 _FILE = re.compile(r"(?!.*\.\.)[\w][\w\-. ]*(/[\w\-. ]+)*")
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+(:\w+)?")
 _SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
-IMPORTS = (ast.Import, ast.ImportFrom)
 
-Imports = dict[str, list[tuple[str, str]]]
-"""Bound name → (module as written, with leading dots; the name taken from it, or an empty string for the module itself)."""
+_FIELDS: dict[str, tuple[str, ...]] = {}
 
 
-@cache
 def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
-    return tuple(sorted(name for name in kind._fields if name not in _SKIPPED))
+    if kind.__name__ not in _FIELDS:
+        _FIELDS[kind.__name__] = tuple(sorted(name for name in kind._fields if name not in _SKIPPED))
+    return _FIELDS[kind.__name__]
 
 
 class Normal:
@@ -53,7 +51,7 @@ class Normal:
                 self._node(value)
         elif isinstance(value, list):
             self.text.append("[")
-            for item in _statements(value) if value and isinstance(value[0], ast.stmt) else value:
+            for item in statements(value) if value and isinstance(value[0], ast.stmt) else value:
                 self.put(item)
                 self.text.append(",")
             self.text.append("]")
@@ -131,7 +129,7 @@ class Normal:
     def _BinOp(self, node: ast.BinOp) -> None:
         parts: list[str] = []
         left: ast.expr = node
-        while isinstance(left, ast.BinOp) and isinstance(left.op, ast.Div) and _is_text(left.right):
+        while isinstance(left, ast.BinOp) and isinstance(left.op, ast.Div) and is_text(left.right):
             parts.append(left.right.value)  # type: ignore[attr-defined]  # a constant, by _is_text
             left = left.left
         if parts:
@@ -140,7 +138,7 @@ class Normal:
 
     def _Call(self, node: ast.Call) -> None:
         called = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        texts = [argument.value for argument in node.args if isinstance(argument, ast.Constant) and isinstance(argument.value, str)]
+        texts = [given.value for given in node.args if isinstance(given, ast.Constant) and isinstance(given.value, str)]
         if called in ("joinpath", "join") and len(texts) > 1:
             self._mention("/".join(texts))
         if called in ("import_module", "__import__") and texts:
@@ -169,55 +167,6 @@ class Normal:
         self.text.append(f"Import({self._imports(node.group)})")
 
 
-class ImportGroup(ast.stmt):
-    """Neighbouring imports, whose order says nothing."""
-
-    def __init__(self, group: list[ast.Import | ast.ImportFrom]) -> None:
-        super().__init__()
-        self.group = group
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements that do something: no docstrings, no pass; neighbouring imports as one group."""
-    group: list[ast.Import | ast.ImportFrom] = []
-    for node in body:
-        if isinstance(node, IMPORTS):
-            group.append(node)
-            continue
-        if isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and _is_text(node.value)):
-            continue
-        if group:
-            yield ImportGroup(group)
-            group = []
-        yield node
-    if group:
-        yield ImportGroup(group)
-
-
-def bindings(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[str, str]]]:
-    """What an import statement binds: name → (module, name taken from it). A star binds ``*``."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            if alias.asname:
-                yield alias.asname, (alias.name, "")
-            else:
-                yield alias.name.split(".")[0], (alias.name.split(".")[0], "")
-                if "." in alias.name:
-                    yield "", (alias.name, "")
-    elif node.module != "__future__":
-        for alias in node.names:
-            yield alias.asname or alias.name, ("." * node.level + (node.module or ""), alias.name)
-
-
 def sha12(text: str) -> str:
     """The first twelve hex digits of the sha256 of `text`."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-
-
-def is_standard(module: str) -> bool:
-    """Whether an absolute module name belongs to Python itself."""
-    return module.split(".")[0] in sys.stdlib_module_names

@@ -1,0 +1,55 @@
+"""A JSON file in the user's cache folder: loaded when first asked, written atomically when something was learnt."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+class Cache:
+    """One section per name in `sections`, each a dict. What cannot be read is as good as empty."""
+
+    def __init__(self, name: str, *sections: str) -> None:
+        self._name, self._sections = name, sections
+        self._loaded: Path | None = None
+        self._held: dict[str, dict[str, Any]] = {}
+        self.dirty = False
+
+    def path(self) -> Path:
+        """Where it lies today."""
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        return Path(base, "corpusmill", self._name)
+
+    def section(self, name: str) -> dict[str, Any]:
+        """The dict of that name; set `dirty` after changing it."""
+        path = self.path()
+        if path != self._loaded:
+            self._loaded, self._held = path, self._read(path)
+        return self._held[name]
+
+    def _read(self, path: Path) -> dict[str, dict[str, Any]]:
+        try:
+            kept = json.loads(path.read_bytes())
+            return {name: dict(kept[name]) for name in self._sections}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {name: {} for name in self._sections}
+
+    def save(self) -> None:
+        """Write what was learnt; a folder that cannot be written costs only time."""
+        if not self.dirty or self._loaded is None:
+            return
+        self.dirty = False
+        try:
+            self._loaded.parent.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(dir=self._loaded.parent, suffix=".tmp")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    file.write(json.dumps(self._held, separators=(",", ":")))
+                os.replace(partial, self._loaded)
+            except OSError:
+                os.unlink(partial)
+        except OSError:
+            pass
