@@ -20,7 +20,7 @@ DIGEST_LENGTH = 36  # MLflow's column for a dataset's digest; the whole digest s
 
 
 def clip(text: str, limit: int) -> str:
-    """`text`, or its beginning with its length and the start of its sha256 where it is longer than `limit` characters."""
+    """`text`; where it is longer than `limit` characters, its beginning, its length and the start of its sha256."""
     if len(text) <= limit:
         return text
     note = f" … ({len(text)} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]})"
@@ -81,7 +81,7 @@ def manifest_tags(manifest: Manifest) -> dict[str, str]:
 
 
 def manifest_metrics(manifest: Manifest) -> dict[str, float]:
-    """The last value of every metric of the stage, and under ``cost/`` and ``artifact/`` what it took and what it weighs."""
+    """The last value of every metric; under ``cost/`` and ``artifact/`` what it took and what it weighs."""
     cost = {f"cost/{key}": float(value) for key, value in manifest.cost.model_dump(exclude_none=True).items()}
     size = {"artifact/bytes": float(manifest.size), "artifact/files": float(len(manifest.files))}
     return {**{name(key): value for key, value in manifest.metrics.items()}, **cost, **size}

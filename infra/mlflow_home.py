@@ -79,8 +79,7 @@ def connect(place: Home) -> MlflowClient:
 
     Raises StoreError at once where a SQLite file cannot be written: MLflow would try again for minutes.
     """
-    if place.database is not None:
-        _writable(place.database)
+    check_writable(place)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     from mlflow.tracking.client import MlflowClient
@@ -90,8 +89,14 @@ def connect(place: Home) -> MlflowClient:
     return MlflowClient(place.uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or place.uri)
 
 
-def _writable(database: Path) -> None:
-    """Write-ahead logging lets the UI read while a run writes; asking for it also proves that the file can be written."""
+def check_writable(place: Home) -> None:
+    """Raises StoreError where `place` is a SQLite file that cannot be written.
+
+    Asking for write-ahead logging, with which the UI reads while a run writes, is the proof.
+    """
+    database = place.database
+    if database is None:
+        return
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(database, timeout=10)

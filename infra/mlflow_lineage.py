@@ -1,4 +1,4 @@
-"""What went into a stage and what came out of it, as MLflow's datasets and models: by reference, with content digests."""
+"""What went into a stage and what came out of it, as MLflow's datasets and models: by reference, with digests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Lineage:
         self._models: dict[str, str] = {}
 
     def write(self, run: str, manifest: Manifest) -> None:
-        """Record inputs and output of the attempt in `run`; a model becomes a LoggedModel once, and is found again after."""
+        """Record what went into and came out of the attempt; a model becomes a LoggedModel once, then is found."""
         from mlflow.entities import LoggedModelInput
 
         datasets = [self._dataset(given.label, given.digest, place, given) for place, given in manifest.inputs.items()]

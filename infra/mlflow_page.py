@@ -1,4 +1,4 @@
-"""What a person reads at the top of a run, a stage's run and a model version in MLflow: markdown with links that work."""
+"""What a person reads at the top of a run, a stage's run and a model version in MLflow: markdown, with live links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registered model of a dag: one version for each final model that a run ended with, the last one aliased `champion`."""
+"""The registered model of a dag: a version for each final model that a run ended with, the last one the `champion`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CHAMPION, PREVIOUS = "champion", "previous"
 
 
 def final_model(record: RunRecord) -> str:
-    """The label of the model that the dag is for: the one its service serves, else the last that no other model is made from.
+    """The label of the model that the dag is for, empty where it makes none.
 
-    Empty where the dag makes no model.
+    That is the model which its service serves, else the last one that no other model is made from.
     """
     for label in reversed(record.stages):
         if record.stages[label].kind == "Service":

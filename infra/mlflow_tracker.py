@@ -1,12 +1,10 @@
-"""Mirrors a run into MLflow while it runs: a parent run for the dag's run, a child run for each stage, lineage, the champion.
+"""Mirrors a run into MLflow while it runs: a parent for the dag's run, a child for each stage, lineage, the champion.
 
 Everything goes through one client and in batches; MLflow is imported at `start`, in the thread that calls it.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from infra import mlflow_fields as fields
@@ -14,6 +12,7 @@ from infra import mlflow_page as page
 from infra import mlflow_registry as registry
 from infra.mlflow_batch import Batch
 from infra.mlflow_begin import common_tags, find_experiment
+from infra.mlflow_child import Child
 from infra.mlflow_home import connect, home
 from infra.mlflow_lineage import Lineage
 from pipeline.events import Event
@@ -25,22 +24,6 @@ if TYPE_CHECKING:
 
 NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
 STATUS = {"cached": "FINISHED", "finished": "FINISHED", "failed": "FAILED", "skipped": "KILLED"}
-TAIL = 40  # lines of a stage's log kept for the page of a failure
-
-
-@dataclass
-class Child:
-    """The run of one stage, as far as it is known."""
-
-    run: str
-    state: str
-    began: float
-    last: float
-    starts: int = 0
-    manifest: Manifest | None = None
-    values: dict[str, float] = field(default_factory=dict)
-    steps: dict[str, int] = field(default_factory=dict)
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
 
 
 class MlflowTracker:
@@ -97,25 +80,9 @@ class MlflowTracker:
         known = self._children.get(event.label)
         if known is not None:
             known.last = max(known.last, event.time)
-            self._take(known, event)
+            known.take(self._batch, event)
         if self._batch.due:
             self._batch.flush()
-
-    def _take(self, child: Child, event: Event) -> None:
-        if event.kind == "log":
-            child.tail.append(str(event.data.get("line", "")))
-        elif event.kind == "progress":
-            done, total, unit = (event.data.get(part) for part in ("done", "total", "unit"))
-            self._batch.tags(child.run, fields.tags(progress=f"{done}/{total} {unit}" if total else f"{done} {unit}"))
-        elif event.kind == "metrics":
-            for key, value in event.data["values"].items():
-                step = event.data.get("step")
-                step = child.steps.get(key, -1) + 1 if step is None else int(step)  # without steps: one after the other
-                self._point(child, fields.name(key), float(value), event.time, step)
-
-    def _point(self, child: Child, key: str, value: float, moment: float, step: int) -> None:
-        child.steps[key], child.values[key] = step, value
-        self._batch.point(child.run, (key, value, int(moment * 1000), step))
 
     def stage(self, label: str, state: State, manifest: Manifest | None, fault: str = "") -> None:
         """Close the stage's run with what its manifest says, or with its fault and the end of its log."""
@@ -133,7 +100,7 @@ class MlflowTracker:
         if manifest is not None:
             for key, value in fields.manifest_metrics(manifest).items():
                 if child.values.get(key) != value:
-                    self._point(child, key, value, ended, child.steps.get(key, 0))
+                    child.point(self._batch, key, value, ended, child.steps.get(key, 0))
             self._lineage.write(child.run, manifest)
             tags |= fields.manifest_tags(manifest)
             built = self._built(child, manifest, tags) if state == "cached" else ""

@@ -1,4 +1,4 @@
-"""The command `corpusmill ui`: MLflow's server on this store's records, started light, stopped without leaving a process."""
+"""The command `corpusmill ui`: MLflow's server on this store's records, started light, leaving no process behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ui(
     host: Annotated[str, typer.Option("--host", help="address to listen on")] = "127.0.0.1",
 ) -> None:
     """Open MLflow on what was run: stages, settings, metrics, lineage, the champion. Stops with Ctrl-C."""
-    from infra.mlflow_home import home, is_server
+    from infra.mlflow_home import check_writable, home, is_server
     from pipeline.errors import StoreError
 
     place = home(store)
@@ -38,6 +38,7 @@ def ui(
         return
     if place.database is not None and not place.database.exists():
         raise StoreError(f"MLflow has no records in {store} yet", mend="corpusmill run quickstart")
+    check_writable(place)
     chosen = _port(host, port)
     with _Server(place, host, chosen) as server:
         server.wait_ready()
@@ -156,7 +157,7 @@ class _Server:
         raise StoreError("MLflow's server did not start: " + " ".join(tail), mend=f"read {self.log}")
 
     def address(self) -> str:
-        """The page of the runs of the experiment that was last written, in the kind of work in which the UI shows them."""
+        """The page of the runs of the experiment that was last written, for the kind of work that shows runs."""
         from infra.mlflow_home import WORKFLOW
 
         found = self._ask("experiments/search", {"max_results": 1, "order_by": ["last_update_time DESC"]}).get(
