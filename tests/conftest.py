@@ -1,8 +1,15 @@
 """What every test stands on: no store, tracker or cluster of the person who runs the tests is ever touched."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from infra.ray_executor import RayExecutor
 
 FOREIGN = ("CORPUSMILL_", "MLFLOW_", "RAY_", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
 
@@ -14,3 +21,13 @@ for _name in [name for name in os.environ if name.startswith(FOREIGN)]:
 def unmeasured() -> dict[str, str]:
     """The environment of a subprocess whose CPU seconds or imports count: without coverage."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_"))}
+
+
+@pytest.fixture(scope="session")
+def ray_executor() -> Iterator[RayExecutor]:
+    """One Ray for all tests that need no more than an executor; it starts at the first submit."""
+    from infra.ray_executor import RayExecutor
+
+    executor = RayExecutor(cpus=2)
+    yield executor
+    executor.close(cancel=True)

@@ -1,0 +1,49 @@
+"""How the tests of the executors hand over a dag, stage by stage, and what they then look for."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from pipeline import Dag, Stage
+from pipeline.executor import Executor
+from pipeline.job import Job
+from pipeline.manifest import Manifest
+from pipeline.store import Store
+
+SECONDS = 120
+
+
+class Hand:
+    """Hands the stages of dags over to an executor, all in one run of one store."""
+
+    def __init__(self, executor: Executor, store: Path, run: str = "run") -> None:
+        self.executor, self.root, self.run = executor, store, run
+
+    def over(self, *targets: Stage[Any], force: bool = False) -> dict[str, Future[Manifest]]:
+        """Submit all that the targets need; a future for each label."""
+        dag, futures = Dag(*targets), dict[str, Future[Manifest]]()
+        for label, stage in dag.stages.items():
+            parents = dag.parents(stage)
+            job = Job.of(stage, parents, run=self.run, store=str(self.root), force=force)
+            futures[label] = self.executor.submit(job, [futures[parent.label] for parent in parents])
+        return futures
+
+    def made(self, target: Stage[Any], force: bool = False) -> Manifest:
+        """The manifest of the target, once it has been made."""
+        return self.over(target, force=force)[target.label].result(SECONDS)
+
+    def text(self, manifest: Manifest) -> str:
+        """The text of every file of an artifact, in the order of their names."""
+        data = Store(str(self.root)).data(manifest)
+        return " ".join(path.read_text() for path in sorted(data.iterdir()))
+
+    def log(self, label: str) -> str:
+        """What a stage wrote into its log."""
+        return (self.root / ".runs" / self.run / "logs" / f"{label}.txt").read_text()
+
+
+def words_in(path: Path) -> str:
+    """What was written into a trace so far."""
+    return path.read_text() if path.exists() else ""

@@ -1,0 +1,149 @@
+"""Small real stages that make visible how an executor runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline import Context, Field, Stage
+from pipeline.errors import SourceError
+from tests.pipeline.toys import Words
+
+PATIENCE_SECONDS = 60.0
+
+
+class Meets(Stage[Words]):
+    """Ends only once every stage that shares its `place` has begun."""
+
+    name: str = Field(default="a", description="its own name")
+    place: str = Field(default="", description="folder in which all of them show themselves")
+    number: int = Field(default=2, description="how many must meet")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        (Path(self.place) / self.name).touch()
+        _until(lambda: len(list(Path(self.place).iterdir())) >= self.number)
+        (out.path / "met.txt").write_text(self.name)
+
+
+class Maps(Stage[Words]):
+    """Shards that take a moment each; with `together`, so many of them must run at the same time."""
+
+    name: str = Field(default="a", description="its own name")
+    shards: int = Field(default=4, description="how many")
+    seconds: float = Field(default=0.2, description="that each takes")
+    place: str = Field(default="", description="folder in which the running shards show themselves")
+    together: int = Field(default=1, description="how many must run at once, once")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        ctx.map(self._shard, list(range(self.shards)))
+
+    def _shard(self, index: int, folder: Path) -> int:
+        print(f"shard {index} of {self.name}")
+        if self.place:
+            (Path(self.place) / f"{self.name}-{index}").touch()
+            _until(lambda: len(list(Path(self.place).iterdir())) >= self.together)
+        time.sleep(self.seconds)
+        (folder / f"{index:03d}.txt").write_text(self.name)
+        return index
+
+
+class DiesBetween(Stage[Words]):
+    """Two maps, between which the process of the stage itself is killed as often as `times` says."""
+
+    trace: str = Field(default="", description="file to which each call appends its word")
+    times: int = Field(default=1, description="how often it is killed")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        ctx.map(self._first, ["a", "b"])
+        with open(self.trace, "a") as file:
+            file.write("|")
+        if Path(self.trace).read_text().count("|") <= self.times:
+            os.kill(os.getpid(), signal.SIGKILL)
+        ctx.map(self._second, ["c", "d"])
+
+    def _first(self, word: str, folder: Path) -> int:
+        return self._write(word, folder)
+
+    def _second(self, word: str, folder: Path) -> int:
+        return self._write(word, folder)
+
+    def _write(self, word: str, folder: Path) -> int:
+        with open(self.trace, "a") as file:
+            file.write(word)
+        (folder / f"{word}.txt").write_text(word)
+        return 1
+
+
+class Misses(Stage[Words]):
+    """Cannot find its source: raised in the stage itself, or in one of its shards."""
+
+    in_shard: bool = Field(default=False, description="raise it in a shard")
+    bug: bool = Field(default=False, description="raise a bug instead")
+    trace: str = Field(default="", description="file to which each call appends a letter")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        if self.in_shard:
+            ctx.map(self._miss, ["a"])
+        self._miss("a", out.path)
+
+    def _miss(self, word: str, folder: Path) -> int:
+        if self.trace:
+            with open(self.trace, "a") as file:
+                file.write("x")
+        (folder / "half.txt").write_text("half")
+        if self.bug:
+            raise ZeroDivisionError("by nought")
+        raise SourceError("pages.html is not there", mend="fetch it first")
+
+
+class Ganged(Stage[Words]):
+    """Writes what each worker of a gang saw of torchrun's contract."""
+
+    workers: int = Field(default=2, description="how many")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        seen = ctx.gang(_rank, self.workers)
+        (out.path / "seen.txt").write_text(" ".join(seen))
+
+
+class Sleeps(Stage[Words]):
+    """Takes its time."""
+
+    seconds: float = Field(default=60.0, description="how long")
+    begun: str = Field(default="", description="file that shows it has begun")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        if self.begun:
+            Path(self.begun).write_text(str(os.getpid()))
+        time.sleep(self.seconds)
+        (out.path / "slept.txt").write_text("slept")
+
+
+class Tells(Stage[Words]):
+    """Writes where it runs: its folder, its threads, whether its output is a terminal."""
+
+    seed: int = Field(default=0, description="tells two of them apart")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
+        os.write(2, b"below Python\n")
+        (out.path / "told.txt").write_text(f"{Path.cwd()} {os.environ.get('OMP_NUM_THREADS')}")
+
+
+def _rank() -> str:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")
+    assert int(os.environ["MASTER_PORT"]) > 0
+    return ":".join(os.environ[name] for name in names)
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the others did not come")
+        time.sleep(0.02)
