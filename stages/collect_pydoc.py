@@ -46,17 +46,25 @@ class CollectPydoc(Stage[Documents]):
     def run(self, out: Documents, ctx: Context) -> None:
         """Render in batches into scratch, then one shard of documents per batch."""
         if self.python != this_python():
-            raise StageFailed(f"the pages are wanted of Python {self.python}, but {this_python()} runs", mend="leave out python=…, or run that Python")
+            raise StageFailed(
+                f"the pages are wanted of Python {self.python}, but {this_python()} runs",
+                mend="leave out python=…, or run that Python",
+            )
         batches = [list(self.modules[start : start + BATCH]) for start in range(0, len(self.modules), BATCH)]
         pages = ctx.scratch / "pages"
         missing = [name for batch in ctx.map(self._render, batches, into=pages, name="render") for name in batch]
         if missing:
             ctx.note(f"this Python has no {', '.join(missing)}")
-        groups = [[number, str(pages), [name for name in batch if name not in missing]] for number, batch in enumerate(batches)]
+        groups = [
+            [number, str(pages), [name for name in batch if name not in missing]]
+            for number, batch in enumerate(batches)
+        ]
         counts = ctx.map(self._read, groups, name="read")
         ctx.log(pages=len(self.modules) - len(missing), missing=len(missing), documents=sum(counts))
         if not sum(counts):
-            raise StageFailed(f"no page of {len(self.modules)} modules has any text", mend="name modules that this Python has")
+            raise StageFailed(
+                f"no page of {len(self.modules)} modules has any text", mend="name modules that this Python has"
+            )
 
     def _render(self, batch: list[str], folder: Path) -> list[str]:
         import subprocess
@@ -67,7 +75,9 @@ class CollectPydoc(Stage[Documents]):
         done = subprocess.run(command, env={}, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise StageFailed(f"the pages of {', '.join(batch)} could not be rendered: {last}", mend="leave out the module that fails")
+            raise StageFailed(
+                f"the pages of {', '.join(batch)} could not be rendered: {last}", mend="leave out the module that fails"
+            )
         return [name for name in done.stdout.split() if name in batch]
 
     def _read(self, item: list[Any], folder: Path) -> int:
@@ -77,5 +87,9 @@ class CollectPydoc(Stage[Documents]):
         number, pages, names = item
         metadata = {"licence": self.licence, "python": self.python}
         texts = ((name, main_text((Path(pages) / f"{name}.html").read_bytes(), self.extractor)) for name in names)
-        rows = (document(text, name, source=self.name, url=f"pydoc:{name}", metadata=metadata) for name, text in texts if text)
+        rows = (
+            document(text, name, source=self.name, url=f"pydoc:{name}", metadata=metadata)
+            for name, text in texts
+            if text
+        )
         return write_documents(folder, f"part-{number:05d}", rows)

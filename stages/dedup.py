@@ -18,10 +18,14 @@ class Dedup(Stage[Documents]):
     """
 
     documents: Documents | tuple[Documents, ...]
-    threshold: float = Field(default=0.8, gt=0, lt=1, description="Jaccard similarity from which on two documents are the same")
+    threshold: float = Field(
+        default=0.8, gt=0, lt=1, description="Jaccard similarity from which on two documents are the same"
+    )
     ngram: int = Field(default=5, gt=0, description="words of a shingle; similarity is of the sets of shingles")
     bands: int = Field(default=18, gt=0, description="LSH bands; bands × rows is the number of permutations")
-    rows: int = Field(default=6, gt=0, description="hash values a band compares; more rows or fewer bands make fewer candidates")
+    rows: int = Field(
+        default=6, gt=0, description="hash values a band compares; more rows or fewer bands make fewer candidates"
+    )
     seed: int = Field(default=1, ge=0, description="of datasketch's permutations")
 
     def run(self, out: Documents, ctx: Context) -> None:
@@ -29,7 +33,9 @@ class Dedup(Stage[Documents]):
         from stages.text.duplicates import judge
 
         shards = [str(path) for given in self._given() for path in given.shards()]
-        sizes = ctx.map(self._sign, [[number, path] for number, path in enumerate(shards)], into=ctx.scratch, name="sign")
+        sizes = ctx.map(
+            self._sign, [[number, path] for number, path in enumerate(shards)], into=ctx.scratch, name="sign"
+        )
         if not sum(sizes):
             raise StageFailed("there are no documents to deduplicate", mend="look at the stages that make its inputs")
         judgement = judge([ctx.scratch / f"sign-{number:05d}" for number in range(len(shards))], self)
@@ -50,7 +56,9 @@ class Dedup(Stage[Documents]):
         from stages.text.duplicates import sign
 
         number, path = item
-        return sign(path, folder / f"sign-{number:05d}", ngram=self.ngram, permutations=self.bands * self.rows, seed=self.seed)
+        return sign(
+            path, folder / f"sign-{number:05d}", ngram=self.ngram, permutations=self.bands * self.rows, seed=self.seed
+        )
 
     def _keep(self, item: list[Any], folder: Path) -> int:
         import pyarrow as pa
@@ -63,7 +71,12 @@ class Dedup(Stage[Documents]):
         stays = [str(row) not in dropped for row in range(table.num_rows)]
         write_shard(folder / f"part-{number:05d}.parquet", table.filter(pa.array(stays, pa.bool_())))
         ids = table["id"].to_pylist()
-        schema = pa.schema([("id", pa.string()), ("kept_id", pa.string()), ("how", pa.string()), ("similarity", pa.float64())])
-        rows = [{"id": ids[int(row)], **dict(zip(("kept_id", "how", "similarity"), why, strict=True))} for row, why in dropped.items()]
+        schema = pa.schema(
+            [("id", pa.string()), ("kept_id", pa.string()), ("how", pa.string()), ("similarity", pa.float64())]
+        )
+        rows = [
+            {"id": ids[int(row)], **dict(zip(("kept_id", "how", "similarity"), why, strict=True))}
+            for row, why in dropped.items()
+        ]
         write_shard(folder / "dropped" / f"part-{number:05d}.parquet", pa.Table.from_pylist(rows, schema=schema))
         return sum(stays)

@@ -23,19 +23,33 @@ class Filter(Stage[Documents]):
     """
 
     documents: Documents
-    rules: tuple[Rule, ...] = Field(default=("language", "quality", "repetition", "c4"), description="the rules, in the order they are asked")
+    rules: tuple[Rule, ...] = Field(
+        default=("language", "quality", "repetition", "c4"), description="the rules, in the order they are asked"
+    )
     language: str = Field(default="en", description="ISO 639 code that the language rule wants")
     language_score: float = Field(default=0.65, ge=0, le=1, description="least score of that language")
-    language_characters: int = Field(default=1000, gt=0, description="characters from the start that the language rule reads")
+    language_characters: int = Field(
+        default=1000, gt=0, description="characters from the start that the language rule reads"
+    )
     max_profanity: float = Field(default=0.0, ge=0, le=1, description="share of words that may be profane")
-    repetition_scale: float = Field(default=1.0, gt=0, description="factor on all of Gopher's limits of repetition; above 1 is looser")
+    repetition_scale: float = Field(
+        default=1.0, gt=0, description="factor on all of Gopher's limits of repetition; above 1 is looser"
+    )
     min_words: int = Field(default=50, ge=0, description="fewest words of a document (Gopher)")
     max_words: int = Field(default=100_000, gt=0, description="most words of a document (Gopher)")
     min_word_length: float = Field(default=3, ge=0, description="least mean length of a word in characters (Gopher)")
-    max_word_length: float = Field(default=10, gt=0, description="greatest mean length of a word in characters (Gopher)")
-    min_alpha_words: float = Field(default=0.8, ge=0, le=1, description="least share of words with a letter; marks count as words (Gopher)")
-    min_stop_words: int = Field(default=2, ge=0, description="how many of the, be, to, of, and, that, have, with must occur (Gopher)")
-    whole_sentences: bool = Field(default=True, description="take out lines that do not end in a mark that ends a sentence (C4)")
+    max_word_length: float = Field(
+        default=10, gt=0, description="greatest mean length of a word in characters (Gopher)"
+    )
+    min_alpha_words: float = Field(
+        default=0.8, ge=0, le=1, description="least share of words with a letter; marks count as words (Gopher)"
+    )
+    min_stop_words: int = Field(
+        default=2, ge=0, description="how many of the, be, to, of, and, that, have, with must occur (Gopher)"
+    )
+    whole_sentences: bool = Field(
+        default=True, description="take out lines that do not end in a mark that ends a sentence (C4)"
+    )
     min_sentences: int = Field(default=5, ge=-1, description="fewest sentences of a document; -1 asks for none (C4)")
     min_words_per_line: int = Field(default=3, ge=-1, description="take out lines with fewer words; -1 takes none (C4)")
     no_curly_brackets: bool = Field(default=True, description="drop documents that hold a curly bracket (C4)")
@@ -59,7 +73,10 @@ class Filter(Stage[Documents]):
         ctx.log(**{f"dropped.{reason}": count for reason, count in sorted(reasons.items())})
         if not kept:
             why = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "the input is empty"
-            raise StageFailed(f"none of {total} documents passed the filter: {why}", mend="loosen the rule that drops most, or look at the source")
+            raise StageFailed(
+                f"none of {total} documents passed the filter: {why}",
+                mend="loosen the rule that drops most, or look at the source",
+            )
 
     def _shard(self, item: list[Any], folder: Path) -> dict[str, Any]:
         import pyarrow as pa

@@ -58,7 +58,9 @@ class Source(Settings):
         files = digests.find(Path(self.at).expanduser())
         if not files:
             there = "holds no files" if Path(self.at).expanduser().is_dir() else "does not exist"
-            raise SourceError(f"the source {self.at!r} {there}", mend="give a file, a folder or a pattern that holds the raw text")
+            raise SourceError(
+                f"the source {self.at!r} {there}", mend="give a file, a folder or a pattern that holds the raw text"
+            )
         return files
 
     def _package(self) -> dict[str, Path]:

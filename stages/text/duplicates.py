@@ -56,7 +56,11 @@ def _digest(text: str) -> bytes:
 def _save(stem: Path, parts: list[dict[str, Any]], permutations: int) -> None:
     for name in ("ids", "digests", "ties"):
         _write(stem, name, np.array([value for part in parts for value in part[name]] or [], dtype=np.bytes_))
-    _write(stem, "signatures", np.concatenate([np.empty((0, permutations), np.uint32), *(part["signatures"] for part in parts)]))
+    _write(
+        stem,
+        "signatures",
+        np.concatenate([np.empty((0, permutations), np.uint32), *(part["signatures"] for part in parts)]),
+    )
     for name, kind in (("lengths", np.int64), ("shingles", np.uint64), ("counts", np.int64)):
         _write(stem, name, np.concatenate([np.empty(0, kind), *(part[name] for part in parts)]))
 
@@ -82,7 +86,9 @@ def judge(stems: Sequence[Path], settings: Dedup) -> Judgement:
     signatures = np.concatenate(_read(stems, "signatures"))[first]
     similarity = _similarity(stems, first)
     union, pairs = clusters.cluster(
-        clusters.buckets(signatures, settings.bands, settings.rows), len(first), lambda i, j: similarity(i, j) >= settings.threshold
+        clusters.buckets(signatures, settings.bands, settings.rows),
+        len(first),
+        lambda i, j: similarity(i, j) >= settings.threshold,
     )
     names = [value.decode() for value in ids[first]]
     best = clusters.survivors(union, np.concatenate(_read(stems, "lengths"))[first].tolist(), names)
@@ -100,7 +106,7 @@ def judge(stems: Sequence[Path], settings: Dedup) -> Judgement:
 
 def _similarity(stems: Sequence[Path], first: np.ndarray[Any, Any]) -> Any:
     values = _read(stems, "shingles")
-    where = []
+    where: list[tuple[int, int, int]] = []
     for shard, counts in enumerate(_read(stems, "counts")):
         ends = np.cumsum(counts)
         where.extend((shard, int(end - count), int(end)) for count, end in zip(counts, ends, strict=True))

@@ -32,7 +32,7 @@ def decode(page: bytes) -> str:
     """The markup as text, by byte-order mark, declaration or guess; what cannot be decoded becomes U+FFFD."""
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
-    return str(bytes_to_str(page, detect_encoding(page, from_html_meta=True)))
+    return str(bytes_to_str(page, detect_encoding(page, from_html_meta=True) or "utf-8"))
 
 
 def _resiliparse(markup: str) -> str:

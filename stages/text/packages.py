@@ -20,7 +20,9 @@ from typing import IO, cast
 from pipeline.errors import SourceError
 from stages.text import digests
 
-ADDRESS = re.compile(r"pypi:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9][A-Za-z0-9.+!_-]*)/(?P<path>.+)")
+ADDRESS = re.compile(
+    r"pypi:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9][A-Za-z0-9.+!_-]*)/(?P<path>.+)"
+)
 LARGEST = 4 << 30
 """Bytes that the wanted files of one package may unpack to: a bound against archive bombs."""
 
@@ -48,7 +50,9 @@ def fetch(address: str) -> dict[str, Path]:
             _publish(fresh, place)
         files = _cached(place)
     if files is None:
-        raise SourceError(f"the cached files of {address} changed while they were read", mend=f"delete {place} and try again")
+        raise SourceError(
+            f"the cached files of {address} changed while they were read", mend=f"delete {place} and try again"
+        )
     return files
 
 
@@ -76,17 +80,30 @@ def _publish(fresh: Path, place: Path) -> None:
 
 
 def _download(requirement: str, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check", "--dest", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--dest",
+        str(folder),
+    ]
     fault = ""
     for form in ("--only-binary", "--no-binary"):
-        done = subprocess.run([*command, form, ":all:", requirement], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            [*command, form, ":all:", requirement], capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
         archives = sorted(folder.glob("*")) if folder.is_dir() else []
         if done.returncode == 0 and archives:
             return archives[0]
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         fault = fault or (lines or done.stderr.splitlines() or [f"pip ended with {done.returncode}"])[-1]
     raise SourceError(
-        f"pip could not fetch {requirement}: {fault}", mend=f"see what `{Path(sys.executable).name} -m pip download --no-deps {requirement}` says"
+        f"pip could not fetch {requirement}: {fault}",
+        mend=f"see what `{Path(sys.executable).name} -m pip download --no-deps {requirement}` says",
     )
 
 
@@ -104,10 +121,15 @@ def _extract(archive: Path, pattern: str, folder: Path, address: str) -> None:
             while block := source.read(1 << 20):
                 room -= len(block)
                 if room < 0:
-                    raise SourceError(f"{address} unpacks to more than {LARGEST >> 30} GiB", mend="name fewer of its files")
+                    raise SourceError(
+                        f"{address} unpacks to more than {LARGEST >> 30} GiB", mend="name fewer of its files"
+                    )
                 out.write(block)
     if not folder.is_dir():
-        raise SourceError(f"{archive.name} has no file that matches {pattern!r}", mend=f"list what is in it: python -m zipfile -l {archive.name}")
+        raise SourceError(
+            f"{archive.name} has no file that matches {pattern!r}",
+            mend=f"list what is in it: python -m zipfile -l {archive.name}",
+        )
 
 
 def _members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import re
 
-STEMS = ("fuck", "shit", "bitch", "cunt", "asshole", "nigger", "nigga", "faggot", "slut", "whore", "dildo", "porn", "bullshit", "motherfuck")
+STEMS = (
+    "fuck",
+    "shit",
+    "bitch",
+    "cunt",
+    "asshole",
+    "nigger",
+    "nigga",
+    "faggot",
+    "slut",
+    "whore",
+    "dildo",
+    "porn",
+    "bullshit",
+    "motherfuck",
+)
 """Stems: a word that begins with one counts."""
 
 PROFANE = re.compile(rf"\b(?:{'|'.join(STEMS)})\w*")

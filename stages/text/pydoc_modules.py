@@ -3,7 +3,7 @@
 Left out are those whose pages come from it (os, sys, site, sysconfig, platform, …), need a display or a terminal, or act on import.
 """
 
-MODULES: tuple[str, ...] = tuple(
+MODULES: tuple[str, ...] = tuple(  # noqa: SIM905  a list of names reads better so
     """
     abc argparse array ast asyncio asyncio.events asyncio.locks asyncio.queues asyncio.streams asyncio.subprocess
     asyncio.tasks atexit base64 bdb binascii bisect bz2 cProfile calendar cmd code codecs codeop collections

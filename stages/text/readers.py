@@ -42,7 +42,9 @@ def rows(path: Path, name: str, form: Format) -> Iterator[Row]:
         with pa.input_stream(str(path), compression=COMPRESSED.get(PurePosixPath(name.lower()).suffix)) as file:
             yield from readers[form](file, name)
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as fault:
-        raise SourceError(f"{name} cannot be read as {form}: {fault}", mend="give the source's format=…, or take the file out") from None
+        raise SourceError(
+            f"{name} cannot be read as {form}: {fault}", mend="give the source's format=…, or take the file out"
+        ) from None
 
 
 def _text(file: IO[bytes], name: str) -> Iterator[Row]:
@@ -58,7 +60,9 @@ def _json(file: IO[bytes], name: str) -> Iterator[Row]:
         value = json.loads(file.read())
     except ValueError as fault:
         raise SourceError(f"{name} is not JSON: {fault}") from None
-    items = value.values() if isinstance(value, dict) and all(isinstance(item, dict) for item in value.values()) else value
+    items = (
+        value.values() if isinstance(value, dict) and all(isinstance(item, dict) for item in value.values()) else value
+    )
     for item in [items] if isinstance(items, dict) else items:
         yield item if isinstance(item, dict) else {"text": item}
 

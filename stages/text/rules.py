@@ -38,7 +38,7 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
-class RegexWords(WordTokenizer):
+class RegexWords(WordTokenizer):  # type: ignore[misc]  # datatrove is untyped
     """datatrove's protocol for words and sentences, by regular expressions alone."""
 
     _last: tuple[str, list[str]] = ("", [])

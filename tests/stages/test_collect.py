@@ -60,7 +60,7 @@ def test_the_same_files_elsewhere_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_html_becomes_its_main_text_by_either_extractor(tmp_path: Path) -> None:
     paragraph = "The fox met the hen at the gate, and they spoke for a while about the weather and the farmer. " * 4
-    page = f"<html><head><script>var x=1</script></head><body><nav>Home About</nav><article><h1>Tale</h1><p>{paragraph}</p></article></body></html>"
+    page = f"<html><body><nav>Home About</nav><script>var x</script><article><h1>Tale</h1><p>{paragraph}</p></article></body></html>"
     (tmp_path / "page.html").write_text(page)
     for extractor in ("resiliparse", "trafilatura"):
         (text,) = texts(collected(tmp_path / extractor, source=str(tmp_path / "page.html"), extractor=extractor))
@@ -85,7 +85,10 @@ def test_a_conversation_becomes_a_line_per_turn(tmp_path: Path) -> None:
         "x2": {"messages": [{"role": "user", "content": "Who\nis it?"}, {"role": "assistant", "content": "Me."}]},
     }
     (tmp_path / "talk.json").write_text(json.dumps(talk))
-    assert texts(collected(tmp_path / "work", source=str(tmp_path / "talk.json"), text_field="messages")) == ["Hi there\nHello", "Who is it?\nMe."]
+    assert texts(collected(tmp_path / "work", source=str(tmp_path / "talk.json"), text_field="messages")) == [
+        "Hi there\nHello",
+        "Who is it?\nMe.",
+    ]
 
 
 def test_parquet_and_tables_are_read_by_column(tmp_path: Path) -> None:
@@ -98,7 +101,13 @@ def test_parquet_and_tables_are_read_by_column(tmp_path: Path) -> None:
 
 def test_an_orange_table_has_two_rows_that_are_not_data_and_its_own_paragraph_mark(tmp_path: Path) -> None:
     (tmp_path / "tales.tab").write_text("Title\tContent\nstring\tstring\n\tinclude=True\nFox\tOne.   Two.\n")
-    out = collected(tmp_path / "work", source=str(tmp_path / "tales.tab"), format="orange", text_field="Content", paragraph_mark="  ")
+    out = collected(
+        tmp_path / "work",
+        source=str(tmp_path / "tales.tab"),
+        format="orange",
+        text_field="Content",
+        paragraph_mark="  ",
+    )
     assert texts(out) == ["One.\n\nTwo."]
 
 
@@ -118,7 +127,11 @@ def test_a_limit_stops_after_so_many_documents_over_all_files(tmp_path: Path) ->
 def test_many_documents_become_several_shards(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": f"Tale {n}"}) for n in range(4500)))
     out = collected(tmp_path / "work", source=str(tmp_path / "a.jsonl"))
-    assert [path.name for path in out.shards()] == ["part-00000-000.parquet", "part-00000-001.parquet", "part-00000-002.parquet"]
+    assert [path.name for path in out.shards()] == [
+        "part-00000-000.parquet",
+        "part-00000-001.parquet",
+        "part-00000-002.parquet",
+    ]
     assert texts(out) == [f"Tale {n}" for n in range(4500)]
 
 

@@ -25,7 +25,9 @@ def pages(work: Path, **settings: object) -> Documents:
     return out
 
 
-def test_two_runs_in_different_environments_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_in_different_environments_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = pages(tmp_path / "one", modules=TELLING)
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -39,7 +41,14 @@ def test_nothing_of_the_machine_enters_a_page(tmp_path: Path, monkeypatch: pytes
     out = pages(tmp_path, modules=TELLING)
     html = "".join(path.read_text() for path in (tmp_path / "scratch" / "pages").glob("*.html"))
     text = html + "".join(json.dumps(row) for row in out.rows())
-    folders = {sys.prefix, sys.base_prefix, sysconfig.get_paths()["stdlib"], str(Path.home()), os.getcwd(), str(tmp_path)} - {"/", "/usr", "/usr/local"}
+    folders = {
+        sys.prefix,
+        sys.base_prefix,
+        sysconfig.get_paths()["stdlib"],
+        str(Path.home()),
+        os.getcwd(),
+        str(tmp_path),
+    } - {"/", "/usr", "/usr/local"}
     for secret in ("open-sesame-4711", "file:", "at 0x", "at&nbsp;0x", *folders):
         assert secret not in text
     assert "HTTPConnection" in text and "mkstemp" in text

@@ -33,14 +33,18 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         archive.writestr("tiny_tales/deep/b.txt", "They lived happily.")
         archive.writestr("tiny_tales/c.csv", "x\n1\n")
         archive.writestr("tiny_tales-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-tales\nVersion: 1.0\n")
-        archive.writestr("tiny_tales-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            "tiny_tales-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr("tiny_tales-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return path
 
 
-def test_the_same_content_has_one_identity_however_its_path_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_content_has_one_identity_however_its_path_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "a.txt").write_text("tale")
@@ -69,7 +73,9 @@ def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
     file.write_text("aaaa")
     first = Source(at=str(file)).identity()
     stamp = file.stat()
-    with file.open("r+") as handle:  # other bytes under the same inode, size and time: only a second reading would show them
+    with file.open(
+        "r+"
+    ) as handle:  # other bytes under the same inode, size and time: only a second reading would show them
         handle.write("bbbb")
     os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert Source(at=str(file)).identity() == first
@@ -102,7 +108,7 @@ def test_a_package_without_a_pin_is_refused_with_the_digest_it_has(wheel: Path) 
 
 
 def test_a_pinned_file_of_a_package_is_fetched_once_and_read_offline(wheel: Path) -> None:
-    source = Source(at="pypi:tiny-tales==1.0/tiny_tales/a.txt", sha256="0d1ac6ae2fbb4ad1c3b8e4d1ba0b0ae3d5bb4dc7bd3fbc2ba6ac4bd6a7a3e0f1")
+    source = Source(at="pypi:tiny-tales==1.0/tiny_tales/a.txt", sha256="0" * 64)
     with pytest.raises(SourceError) as caught:
         source.files()
     found = digests.of({"a.txt": next(iter(packages.fetch(source.at).values()))})
@@ -152,7 +158,9 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(wheel: Path, monkeypatch
         packages.fetch("pypi:tiny-tales==1.0/tiny_tales/a.txt")
 
 
-@pytest.mark.parametrize("at", ["pypi:nothing", "pypi:a==1", "pypi:a>=1/b.txt", "pypi:a==1//etc/passwd", "pypi:a==1/../b", ""])
+@pytest.mark.parametrize(
+    "at", ["pypi:nothing", "pypi:a==1", "pypi:a>=1/b.txt", "pypi:a==1//etc/passwd", "pypi:a==1/../b", ""]
+)
 def test_a_malformed_address_is_refused_when_the_dag_is_drawn(at: str) -> None:
     with pytest.raises(DagError):
         Collect(source=at)
