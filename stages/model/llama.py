@@ -5,11 +5,14 @@ Shapes: B sequences, T tokens, H query heads, K key/value heads, D width of a he
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stages.model.config import LlamaConfig
+from stages.model.fused import linear_cross_entropy, rms_norm, rotate, swiglu
 
 
 class Cache:
@@ -30,6 +33,17 @@ class Cache:
     def keep(self, rows: Tensor) -> None:
         """Drop every sequence but those at `rows`."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
+
+class Norm(nn.Module):
+    """RMSNorm over the last dimension."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(config.width)), config.norm_eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
 
 
 class Attention(nn.Module):
@@ -64,16 +78,15 @@ class Block(nn.Module):
 
     def __init__(self, config: LlamaConfig, layer: int) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.attention_norm = Norm(config)
         self.attention = Attention(config, layer)
-        self.feed_norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.feed_norm = Norm(config)
         self.gate_up = nn.Linear(config.width, 2 * config.hidden, bias=False)
         self.down = nn.Linear(config.hidden, config.width, bias=False)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), rope, mask, cache)
-        gate, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
-        fed: Tensor = self.down(F.silu(gate) * up)
+        fed: Tensor = self.down(swiglu(self.gate_up(self.feed_norm(x))))
         return x + fed
 
 
@@ -85,7 +98,7 @@ class Llama(nn.Module):
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
-        self.norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.norm = Norm(config)
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
         if config.tied:
             self.head.weight = self.embed.weight
@@ -131,10 +144,10 @@ class Llama(nn.Module):
         logits: Tensor = self.head(self.hidden(tokens, positions=positions, mask=mask, cache=cache))
         return logits
 
-    def loss(self, tokens: Tensor, targets: Tensor, *, reduction: str = "mean") -> Tensor:
+    def loss(self, tokens: Tensor, targets: Tensor, *, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
         """Cross-entropy in nats of `targets` (B × T), computed in float32."""
-        logits = self(tokens).flatten(0, 1).float()
-        return F.cross_entropy(logits, targets.flatten(), reduction=reduction)
+        hidden = self.hidden(tokens).flatten(0, 1)
+        return linear_cross_entropy(hidden, self.head.weight, targets.flatten(), mean=reduction == "mean")
 
 
 def rotary(positions: Tensor, head_width: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -142,9 +155,3 @@ def rotary(positions: Tensor, head_width: int, theta: float, dtype: torch.dtype)
     frequencies = theta ** -(torch.arange(0, head_width, 2, device=positions.device, dtype=torch.float32) / head_width)
     angles = (positions.float().unsqueeze(-1) * frequencies).unsqueeze(-2)
     return angles.cos().to(dtype), angles.sin().to(dtype)
-
-
-def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Turn the halves of each head against each other, as Hugging Face orders them."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cosines - second * sines, second * cosines + first * sines), dim=-1)
