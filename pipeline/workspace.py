@@ -36,23 +36,32 @@ class Workspace:
         self._recover()
 
     def _recover(self) -> None:
-        records = [_read(path) for path in sorted(self._commits.glob("[0-9]*.json"))]
+        numbered = sorted(path for path in self._commits.glob("*.json") if path.stem.isdecimal())
+        records = [record for record in map(_read, numbered) if record is not None]
+        latest: dict[tuple[str, str], Any] = {}
         for record in records:
             for name, stamp in record["files"].items():
-                self._files[name] = (stamp["size"], stamp["mtime_ns"], FileRecord(size=stamp["size"], sha256=stamp["sha256"]))
+                known = FileRecord(size=stamp["size"], sha256=stamp["sha256"])
+                self._files[name] = (stamp["size"], stamp["mtime_ns"], known)
+                latest[record["tag"], name] = stamp
         self._files = {name: stamp for name, stamp in self._files.items() if self._unchanged(name)}
+        kept: set[str] = set()
         for record in records:
-            if all(name in self._files for name in record["files"]):
+            files = record["files"].items()
+            if all(name in self._files and stamp == latest[record["tag"], name] for name, stamp in files):
                 self._values[record["tag"]] = record["value"]
-        kept = {name for record in records if record["tag"] in self._values for name in record["files"] if name in self._files}
+                kept.update(record["files"])
+        self._files = {name: self._files[name] for name in kept}
+        self._number = max((int(path.stem) for path in numbered), default=0)
+        self._sweep()
+
+    def _sweep(self) -> None:
         for path in [*digest.files_below(self.data), *digest.files_below(self.scratch)]:
-            if path.relative_to(self.folder).as_posix() not in kept:
+            if path.relative_to(self.folder).as_posix() not in self._files:
                 path.unlink()
         for directory in sorted((*self.data.rglob("*"), *self.scratch.rglob("*")), reverse=True):
             if directory.is_dir() and not any(directory.iterdir()):
                 directory.rmdir()
-        self._files = {name: self._files[name] for name in kept}
-        self._number = max((int(path.stem) for path in self._commits.glob("[0-9]*.json")), default=0)
 
     def _unchanged(self, name: str) -> bool:
         size, mtime_ns, _ = self._files[name]
@@ -93,8 +102,9 @@ class Workspace:
         files = {}
         for path in paths:
             name = path.relative_to(self.folder).as_posix()
+            mtime_ns = _backdate(path)
             _sync(path)
-            record, mtime_ns = digest.of_file(path), path.stat().st_mtime_ns
+            record = digest.of_file(path)
             self._files[name] = (record.size, mtime_ns, record)
             files[name] = {"size": record.size, "mtime_ns": mtime_ns, "sha256": record.sha256}
         self._number += 1
@@ -115,9 +125,22 @@ class Workspace:
         return sealed
 
 
-def _read(path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
+def _read(path: Path) -> dict[str, Any] | None:
+    """The record at `path`, or None where a crash of the machine left it unreadable."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        stamps = record["files"].values()
+        whole = "tag" in record and "value" in record and all({"size", "mtime_ns", "sha256"} <= stamp.keys() for stamp in stamps)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return record if whole else None
+
+
+def _backdate(path: Path) -> int:
+    """Set the time of a file some seconds back, so that a write within one tick of the clock still changes it."""
+    past = path.stat().st_mtime_ns - 10_000_000_000
+    os.utime(path, ns=(past, past))
+    return path.stat().st_mtime_ns
 
 
 def _sync(path: Path) -> None:

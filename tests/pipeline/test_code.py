@@ -275,7 +275,9 @@ def fresh(stage: type, tmp_path: Path) -> CodeRecord:
     return CodeRecord.model_validate_json(answer.stdout)
 
 
-def test_a_cache_folder_that_cannot_be_written_costs_nothing_else(project: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_folder_that_cannot_be_written_costs_nothing_else(
+    project: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = project("mine", mine="class Mine: pass\n")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

@@ -161,7 +161,7 @@ def _other_pythons() -> list[str]:
 
 
 @pytest.mark.parametrize("python", _other_pythons() or [sys.executable])
-def test_the_form_is_the_same_on_every_python(python: str) -> None:
+def test_the_form_is_the_same_on_every_python(python: str, tmp_path: Path) -> None:
     code = (
         "import sys, json; from importlib import util\n"
         "sys.path.insert(0, sys.argv[1])\n"
@@ -170,7 +170,8 @@ def test_the_form_is_the_same_on_every_python(python: str) -> None:
         "from pipeline.code_scan import scan\n"
         "print(json.dumps([scan(open(name, 'rb').read()) for name in sys.argv[2:]]))"
     )
-    paths = [str(path) for path in [*SAMPLES, Path(__file__), *sorted((ROOT / "stages").rglob("*.py"))]]
+    sources = [*SAMPLES, Path(__file__), *sorted((ROOT / "stages").rglob("*.py"))]
+    paths = [shutil.copy(path, tmp_path / f"{number}.py") for number, path in enumerate(sources)]
     told = [
         subprocess.run([one, "-B", "-c", code, str(ROOT), *paths], capture_output=True, text=True, check=False)
         for one in (sys.executable, python)
