@@ -289,7 +289,7 @@ def test_differences_are_told_shortly() -> None:
     new = CodeRecord(digest="2", definitions={"a": "1", "b": "2", "d": "1"}, packages={"x": "0.11", "y": "1"})
     assert explain_drift(old, new) == "b changed and 2 more"
     assert explain_drift(old, old) == ""
-    assert explain_drift(CodeRecord(digest="1", definitions={"a": "1"}), CodeRecord(digest="2", definitions={"a": "1", "b": "1"})) == "b added"
-    assert explain_drift(CodeRecord(digest="1", definitions={"a": "1"}), CodeRecord(digest="2")) == "a removed"
+    some, more = CodeRecord(digest="1", definitions={"a": "1"}), CodeRecord(digest="2", definitions={"a": "1", "b": "1"})
+    assert (explain_drift(some, more), explain_drift(more, some)) == ("b added", "b removed")
     assert "another form" in explain_drift(CodeRecord(digest="1"), CodeRecord(digest="2"))
     assert changed_packages(old, new) == ["gone 2 → absent", "x 0.10 → 0.11"]
