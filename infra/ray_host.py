@@ -16,12 +16,15 @@ from typing import Any
 
 import ray
 from ray._private import node as ray_node
+from ray._private import services as ray_services
 from ray._private import worker as ray_worker
 
 from infra import ray_jobs
 
 BEAT_SECONDS = 0.2
 FOREVER_MS = 10**9
+PATIENCE_SECONDS = 240
+"""How long a process of Ray's may take to start: four times Ray's own limit, for machines that are busy."""
 VITAL = ("raylet", "gcs_server")
 
 
@@ -95,6 +98,8 @@ def start(settings: dict[str, Any]) -> None:
     """Start a private local cluster on loopback. Workers stay warm for its whole life."""
     if not settings["dashboard"]:
         _only_vital()
+    # Ray would take a name or address of this machine that the network reaches; on loopback its servers listen there alone.
+    ray_services.resolve_ip_for_localhost = lambda host: host
     ray.init(
         address="local",
         num_cpus=settings["cpus"],
@@ -111,6 +116,8 @@ def start(settings: dict[str, Any]) -> None:
             "idle_worker_killing_time_threshold_ms": FOREVER_MS,
             "enable_metrics_collection": False,
             "task_oom_retries": 1,
+            "worker_register_timeout_seconds": PATIENCE_SECONDS,
+            "health_check_failure_threshold": 20,
         },
     )
 
