@@ -37,7 +37,9 @@ class ServeCluster:
         try:
             import ray  # noqa: F401
         except ModuleNotFoundError:
-            raise UsageError("serving on Ray needs the package ray", mend="pip install 'corpusmill[ray]', or add --no-ray") from None
+            raise UsageError(
+                "serving on Ray needs the package ray", mend="pip install 'corpusmill[ray]', or add --no-ray"
+            ) from None
         base = tempfile.gettempdir()
         scratch = tempfile.mkdtemp(prefix="cm-", dir=base if len(base) <= LONGEST_FOLDER - 12 else "/tmp")
         self._channel, theirs = socket.socketpair()
@@ -51,7 +53,10 @@ class ServeCluster:
                 pass_fds=(theirs.fileno(),), env=for_ray(cpus),
             )  # fmt: skip
         ray_settings = {"folder": scratch, "cpus": cpus, "gpus": 0, "memory": int(float(has["memory_gib"]) * 2**30)}
-        message = {**self._settings, "ray": {**ray_settings, "dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}}
+        message = {
+            **self._settings,
+            "ray": {**ray_settings, "dashboard": False, "object_store_memory": OBJECT_STORE_BYTES},
+        }
         self._channel.sendall(json.dumps(message).encode() + b"\n")
         try:
             self._await_ready(Path(scratch))

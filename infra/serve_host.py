@@ -50,13 +50,13 @@ def main() -> None:
         try:
             start(settings["ray"])
             deploy(settings["folder"], settings["host"], settings["port"], settings["replicas"])
-            answer = {"ready": True}
+            answer: dict[str, Any] = {"ready": True}
         except Exception as fault:  # whatever keeps it from starting is told in the driver's words
             traceback.print_exc()
             answer = {"lost": _last_line(fault)}
         channel.sendall(json.dumps(answer).encode() + b"\n")
         lines.read()
-    serve.shutdown()
+    serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _last_line(fault: Exception) -> str:

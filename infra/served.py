@@ -26,17 +26,23 @@ def find(model: str, store: str) -> Path:
     opened = Store(store)
     found = sorted(_served(opened), key=lambda manifest: (manifest.kind == "Service", manifest.created), reverse=True)
     if not found:
-        raise UsageError(f"the store {store} holds no model that can be served", mend="build one: corpusmill run quickstart")
+        raise UsageError(
+            f"the store {store} holds no model that can be served", mend="build one: corpusmill run quickstart"
+        )
     if not model:
         return opened.data(found[0])
     dags = {manifest.attempt: _dag(opened, manifest) for manifest in found}
-    fitting = [one for one in found if model.lower() in (one.label.lower(), one.stage, one.kind.lower(), dags[one.attempt])]
+    fitting = [
+        one for one in found if model.lower() in (one.label.lower(), one.stage, one.kind.lower(), dags[one.attempt])
+    ]
     if fitting:
         return opened.data(fitting[0])
     known = sorted({manifest.label for manifest in found} | {dag for dag in dags.values() if dag})
     guess = nearest(model, known)
     hint = f"did you mean {guess!r}?" if guess else f"it has: {', '.join(known)}"
-    raise UsageError(f"no model in {store} is called {model!r}; {hint}", mend="or give the path of a folder with model.gguf")
+    raise UsageError(
+        f"no model in {store} is called {model!r}; {hint}", mend="or give the path of a folder with model.gguf"
+    )
 
 
 def _folder(path: Path) -> Path:
@@ -48,12 +54,16 @@ def _folder(path: Path) -> Path:
 
 def _served(store: Store) -> Iterator[Manifest]:
     for stage in store.stages():
-        yield from (manifest for manifest in store.of_stage(stage) if manifest.kind in ("Service", "Model") and GGUF in manifest.files)
+        yield from (
+            manifest
+            for manifest in store.of_stage(stage)
+            if manifest.kind in ("Service", "Model") and GGUF in manifest.files
+        )
 
 
 def _dag(store: Store, manifest: Manifest) -> str:
     """The name of the dag in whose run the artifact was made, or an empty text."""
     try:
-        return str(json.loads((store.run_folder(manifest.run) / "run.json").read_text(encoding="utf-8"))["dag"])
+        return str(json.loads(store.files.read(f".runs/{manifest.run}/run.json"))["dag"])
     except (OSError, ValueError, KeyError):
         return ""

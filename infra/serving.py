@@ -10,17 +10,24 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
-ModelName = Annotated[str, typer.Argument(metavar="[MODEL]", help="a folder, a stage's label or a dag's name; the newest service if left out")]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="[MODEL]", help="a folder, a stage's label or a dag's name; the newest service if left out"),
+]
 StoreRoot = Annotated[str, typer.Option("--store", envvar="CORPUSMILL_STORE", help="root of all artifacts")]
 
 
 def serve(
     model: ModelName = "",
     store: StoreRoot = ".corpusmill",
-    host: Annotated[str, typer.Option("--host", help="address to listen on; there is no password: think before you open it")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", help="address to listen on; there is no password: think before you open it")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="port; 0 for any that is free")] = 8000,
     replicas: Annotated[int, typer.Option("--replicas", min=1, max=64, help="copies of the model on Ray Serve")] = 1,
-    ray: Annotated[bool, typer.Option("--ray/--no-ray", help="on Ray Serve, or in this process alone (one copy)")] = True,
+    ray: Annotated[
+        bool, typer.Option("--ray/--no-ray", help="on Ray Serve, or in this process alone (one copy)")
+    ] = True,
 ) -> None:
     """Answer OpenAI's chat API over HTTP until Ctrl-C."""
     from infra.served import find
@@ -71,10 +78,14 @@ def _ready(name: str, host: str, port: int) -> None:
 def chat(
     model: ModelName = "",
     store: StoreRoot = ".corpusmill",
-    url: Annotated[str, typer.Option("--url", help="talk to a running service instead, for example http://127.0.0.1:8000")] = "",
+    url: Annotated[
+        str, typer.Option("--url", help="talk to a running service instead, for example http://127.0.0.1:8000")
+    ] = "",
     once: Annotated[str, typer.Option("--once", metavar="QUESTION", help="ask this, print the answer, and leave")] = "",
     system: Annotated[str, typer.Option("--system", help="system message")] = "",
-    temperature: Annotated[float, typer.Option("--temperature", min=0, max=2, help="0 takes the likeliest token each time")] = 0.0,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, max=2, help="0 takes the likeliest token each time")
+    ] = 0.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="longest answer, in tokens")] = 128,
 ) -> None:
     """Talk with a model: on a terminal, or line by line through a pipe."""
@@ -86,8 +97,8 @@ def chat(
         _talk(Chat(through_client(client, max_tokens, temperature), system=system), once, client.models()[0])
         return
     from infra.served import find
-    from stages.service.engine import open_engine
     from stages.service.launch import read_launch
+    from stages.service.llama_cpp import open_engine
 
     folder = find(model, store)
     launch = read_launch(folder)

@@ -24,11 +24,17 @@ class Quantize(Stage[Model]):
     """
 
     model: Model
-    format: Literal["q8_0", "q4_0", "f16", "f32", "int8"] = Field(default="q8_0", description="form of the matrices; all but int8 are GGUF")
-    tokens: Tokens | None = Field(default=None, description="encoded documents on whose validation split the loss is measured")
+    format: Literal["q8_0", "q4_0", "f16", "f32", "int8"] = Field(
+        default="q8_0", description="form of the matrices; all but int8 are GGUF"
+    )
+    tokens: Tokens | None = Field(
+        default=None, description="encoded documents on whose validation split the loss is measured"
+    )
     windows: int = Field(default=32, ge=1, description="windows of the validation split that are read")
     length: int = Field(default=128, ge=8, description="tokens in a window; at most the model's context")
-    parity: float = Field(default=0.002, gt=0, description="largest difference of log-probability (nats) between engines in float32")
+    parity: float = Field(
+        default=0.002, gt=0, description="largest difference of log-probability (nats) between engines in float32"
+    )
     threads: int = Field(default=1, ge=1, description="threads that measure; more may move the last bits of a metric")
 
     def run(self, out: Model, ctx: Context) -> None:
@@ -41,13 +47,18 @@ class Quantize(Stage[Model]):
         self._write(source, out.path)
         model = load_reference(source)
         sample = self._sample(source)
-        metrics = self._gguf_parity(out.path, model, sample, ctx) if self.format != "int8" else self._int8_parity(out.path, model, sample)
+        metrics = (
+            self._gguf_parity(out.path, model, sample, ctx)
+            if self.format != "int8"
+            else self._int8_parity(out.path, model, sample)
+        )
         if self.tokens is not None:
             before = log_probabilities(model, sample)
             after = log_probabilities(rounded_copy(model, self.format), sample)
             metrics |= compare(before, after, sample, _token_bytes(source))
         size, was = _size(out.path), _size(source)
-        ctx.log(bytes=size, bytes_before=was, ratio=was / size, **metrics)
+        metrics |= {"bytes": size, "bytes_before": was, "ratio": was / size}
+        ctx.log(step=None, **metrics)
 
     def _write(self, source: Path, target: Path) -> None:
         from stages.quant import gguf_export, int8_export
@@ -74,7 +85,9 @@ class Quantize(Stage[Model]):
         ids = _validation(self.tokens)
         count = min(self.windows, len(ids) // room)
         if not count:
-            raise StageFailed(f"the validation split has {len(ids)} tokens, fewer than one window of {room}", mend="set length lower")
+            raise StageFailed(
+                f"the validation split has {len(ids)} tokens, fewer than one window of {room}", mend="set length lower"
+            )
         gap = (len(ids) - room) // max(1, count - 1) if count > 1 else 0
         return [ids[index * gap : index * gap + room].tolist() for index in range(count)]
 
@@ -82,7 +95,7 @@ class Quantize(Stage[Model]):
         """Read by llama.cpp: text as the tokenizer cuts it, and an export in float32 as transformers computes it."""
         from stages.quant import gguf_export
         from stages.quant.parity import check_text, prompts, worst_difference
-        from stages.service.engine import LlamaCpp
+        from stages.service.llama_cpp import LlamaCpp
 
         exact = ctx.scratch / "f32.gguf"
         gguf_export.export(self.model.path, exact, "f32")
@@ -104,7 +117,10 @@ class Quantize(Stage[Model]):
         exact = log_probabilities(model, sample)
         worst = max(float((first - second).abs().max()) for first, second in zip(read, meant, strict=True))
         self._bound(worst, "transformers")
-        tops = [(second[-1].gather(0, first[-1].topk(5).indices), first[-1].topk(5).values) for first, second in zip(exact, read, strict=True)]
+        tops = [
+            (second[-1].gather(0, first[-1].topk(5).indices), first[-1].topk(5).values)
+            for first, second in zip(exact, read, strict=True)
+        ]
         return {"parity": worst, "top5_difference": max(float((found - wanted).abs().max()) for found, wanted in tops)}
 
     def _bound(self, worst: float, reader: str) -> None:
@@ -133,4 +149,7 @@ def _token_bytes(folder: Path) -> list[int]:
 
     tokenizer = load_tokenizer(folder)
     special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    return [0 if index in special else len(tokenizer.id_to_token(index) or "") for index in range(tokenizer.get_vocab_size())]
+    return [
+        0 if index in special else len(tokenizer.id_to_token(index) or "")
+        for index in range(tokenizer.get_vocab_size())
+    ]

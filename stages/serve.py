@@ -18,8 +18,12 @@ class Question(Settings):
 
     text: str = Field(min_length=1, description="what the user says")
     expected: str = Field(default="", description="the right answer")
-    checker: Literal["exact", "symbol", "number", "contains"] = Field(default="contains", description="how the two are held together")
-    held_out: bool = Field(default=False, description="whether training never saw this phrasing; shown beside the answer")
+    checker: Literal["exact", "symbol", "number", "contains"] = Field(
+        default="contains", description="how the two are held together"
+    )
+    held_out: bool = Field(
+        default=False, description="whether training never saw this phrasing; shown beside the answer"
+    )
 
 
 class Serve(Stage[Service]):
@@ -30,31 +34,40 @@ class Serve(Stage[Service]):
     """
 
     model: Model
-    questions: tuple[Question, ...] = Field(default=(Question(text="Hello!"),), min_length=1, description="asked greedily, one after the other")
+    questions: tuple[Question, ...] = Field(
+        default=(Question(text="Hello!"),), min_length=1, description="asked greedily, one after the other"
+    )
     name: str = Field(default="corpusmill", pattern=r"^[\w.\-/]+$", description="the model's name in the service's API")
     system: str = Field(default="", description="system message of the smoke test; empty for none")
-    max_tokens: int = Field(default=48, ge=1, description="longest answer of the smoke test, and of a request that names no length")
+    max_tokens: int = Field(
+        default=48, ge=1, description="longest answer of the smoke test, and of a request that names no length"
+    )
     limit: int = Field(default=512, ge=1, description="longest answer that a request may ask for")
-    context: int = Field(default=0, ge=0, description="tokens of one conversation; 0 for all that the model was trained to read")
+    context: int = Field(
+        default=0, ge=0, description="tokens of one conversation; 0 for all that the model was trained to read"
+    )
     parallel: int = Field(default=4, ge=1, description="conversations answered at once when the service runs for users")
     threads: int = Field(default=1, ge=1, description="threads of the engine")
 
     def run(self, out: Service, ctx: Context) -> None:
-        from stages.service.engine import open_engine
+        from stages.service.llama_cpp import open_engine
         from stages.service.smoke import smoke_test
 
-        with open_engine(self.model.path, threads=self.threads, context=self.context) as engine:  # refuses a folder without GGUF
-            answered, speed = smoke_test(engine, self.name, [self._messages(question) for question in self.questions], self.max_tokens)
+        asked = [self._messages(question) for question in self.questions]
+        with open_engine(self.model.path, threads=self.threads, context=self.context) as engine:
+            answered, speed = smoke_test(engine, self.name, asked, self.max_tokens)
         smoke = [self._record(question, found) for question, found in zip(self.questions, answered, strict=True)]
         if not any(found.text.strip() for found in answered):
-            raise StageFailed("the service answered every question with nothing", mend="train longer, or ask questions the model knows")
+            raise StageFailed(
+                "the service answered every question with nothing",
+                mend="train longer, or ask questions the model knows",
+            )
         shutil.copyfile(self.model.path / "model.gguf", out.path / "model.gguf")
         _write(out, "service.json", self._service())
         _write(out, "smoke.json", {"name": self.name, "answers": smoke})
         marked = [record["right"] for record in smoke if record["right"] is not None]
-        ctx.log(bytes=(out.path / "model.gguf").stat().st_size, asked=len(smoke), **speed)
-        if marked:
-            ctx.log(right=sum(marked), marked=len(marked))
+        ctx.log(bytes=(out.path / "model.gguf").stat().st_size, asked=len(smoke), marked=len(marked), right=sum(marked))
+        ctx.log(first_token_seconds=speed.first_token_seconds, tokens_per_second=speed.tokens_per_second)
 
     def _messages(self, question: Question) -> list[dict[str, str]]:
         turns = [{"role": "system", "content": self.system}] if self.system else []
@@ -90,4 +103,6 @@ class Serve(Stage[Service]):
 
 
 def _write(out: Service, name: str, value: dict[str, Any]) -> None:
-    (out.path / name).write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out.path / name).write_text(
+        json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

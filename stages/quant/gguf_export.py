@@ -50,13 +50,17 @@ def export(folder: Path, target: Path, quantization: str, name: str = "corpusmil
 
 def _check(config: dict[str, Any], quantization: str) -> None:
     if config.get("model_type") != "llama":
-        raise StageFailed(f"GGUF export knows Llama checkpoints, not {config.get('model_type')!r}", mend="use format='int8'")
+        raise StageFailed(
+            f"GGUF export knows Llama checkpoints, not {config.get('model_type')!r}", mend="use format='int8'"
+        )
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if rope.get("rope_type", "default") != "default" or config.get("attention_bias") or config.get("mlp_bias"):
         raise StageFailed("GGUF export knows neither scaled rope nor biases", mend="use format='int8'")
     for side in ("hidden_size", "intermediate_size"):
         if quantization.startswith("q") and config[side] % BLOCK:
-            raise StageFailed(f"{side} {config[side]} is not a multiple of {BLOCK}, the block of {quantization}", mend="use f16")
+            raise StageFailed(
+                f"{side} {config[side]} is not a multiple of {BLOCK}, the block of {quantization}", mend="use f16"
+            )
 
 
 def _describe(writer: GGUFWriter, config: dict[str, Any], name: str, quantization: str) -> None:

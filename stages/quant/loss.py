@@ -23,7 +23,8 @@ def load_reference(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     with contextlib.redirect_stderr(io.StringIO()), torch.inference_mode():  # progress bars
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model.eval()
         model(torch.tensor([[0]]))  # int8 weights are unpacked at the first call
     return model
 
@@ -51,7 +52,9 @@ def log_probabilities(model: Any, windows: Sequence[Window]) -> list[torch.Tenso
         return [model(torch.tensor([window])).logits[0].float().log_softmax(-1) for window in windows]
 
 
-def compare(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor], windows: Sequence[Window], sizes: Sequence[int]) -> dict[str, float]:
+def compare(
+    before: Sequence[torch.Tensor], after: Sequence[torch.Tensor], windows: Sequence[Window], sizes: Sequence[int]
+) -> dict[str, float]:
     """Metrics of one against the other on the same windows; `sizes` gives the bytes that each token id stands for.
 
     kl is the mean over positions of KL(before ‖ after) in nats, agreement the share of positions with one likeliest token.

@@ -10,7 +10,7 @@ from pipeline import StageFailed
 from stages.quant.loss import Window, log_probabilities
 
 if TYPE_CHECKING:
-    from stages.service.engine import LlamaCpp
+    from stages.service.llama_cpp import LlamaCpp
 
 TOP = 5
 """The likeliest tokens of transformers whose log-probabilities are held against llama.cpp's."""
@@ -63,5 +63,7 @@ def worst_difference(engine: LlamaCpp, model: Any, asked: Sequence[Window]) -> f
     for prompt, expected in zip(asked, log_probabilities(model, asked), strict=True):
         values, ids = expected[-1].topk(TOP)
         found = engine.next_token(prompt, top=expected.shape[-1])
-        worst = max(worst, *(abs(found[token] - value) for token, value in zip(ids.tolist(), values.tolist(), strict=True)))
+        worst = max(
+            worst, *(abs(found[token] - value) for token, value in zip(ids.tolist(), values.tolist(), strict=True))
+        )
     return worst

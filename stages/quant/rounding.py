@@ -39,4 +39,5 @@ def rounded(name: str, values: np.ndarray, quantization: str) -> np.ndarray:
     if values.ndim < 2:
         return values
     kind = GGMLQuantizationType[FORMATS[quantization]]
-    return dequantize(quantize(values, kind), kind)  # blocks lie within a row: the order of rows does not count
+    back: np.ndarray = dequantize(quantize(values, kind), kind)  # blocks lie within a row: its place does not count
+    return back

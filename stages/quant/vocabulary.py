@@ -36,9 +36,13 @@ def read_vocabulary(folder: Path, size: int) -> Vocabulary:
     found = read_json(folder / "tokenizer.json")
     model = found.get("model", {})
     if model.get("type") != "BPE" or found.get("normalizer") is not None:
-        raise StageFailed(f"GGUF export reads byte-level BPE without a normalizer, not {model.get('type') or 'this tokenizer'}")
+        raise StageFailed(
+            f"GGUF export reads byte-level BPE without a normalizer, not {model.get('type') or 'this tokenizer'}"
+        )
     added = {token["id"]: token for token in found.get("added_tokens", [])}
-    by_id = {index: text for text, index in model["vocab"].items()} | {index: token["content"] for index, token in added.items()}
+    by_id = {index: text for text, index in model["vocab"].items()} | {
+        index: token["content"] for index, token in added.items()
+    }
     if max(by_id) >= size:
         raise StageFailed(f"the tokenizer has ids up to {max(by_id)}, but the model's embedding has {size} rows")
     tokens = [by_id.get(index, f"[UNUSED{index}]") for index in range(size)]
@@ -64,5 +68,6 @@ def _split(pre_tokenizer: dict[str, Any]) -> str:
     if len(parts) == 2 and len(patterns) == 1 and patterns[0] in SPLITS:
         return SPLITS[patterns[0]]
     raise StageFailed(
-        "llama.cpp knows no rule that cuts words as this tokenizer does", mend="use GPT-2's split, ByteLevel(use_regex=True)"
+        "llama.cpp knows no rule that cuts words as this tokenizer does",
+        mend="use GPT-2's split, ByteLevel(use_regex=True)",
     )

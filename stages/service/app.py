@@ -30,7 +30,9 @@ COALESCE = 0.025
 class ChatService:
     """The handlers of one engine; `waiting` is how many requests may queue behind the `engine.parallel` that run."""
 
-    def __init__(self, engine: Engine, name: str, *, max_tokens: int = 512, default_tokens: int = 128, waiting: int = 32) -> None:
+    def __init__(
+        self, engine: Engine, name: str, *, max_tokens: int = 512, default_tokens: int = 128, waiting: int = 32
+    ) -> None:
         self.engine, self.name = engine, name
         self._max_tokens, self._default_tokens = max_tokens, default_tokens
         self._room = engine.parallel + waiting
@@ -43,7 +45,13 @@ class ChatService:
 
     async def models(self, _: Request) -> Response:
         """GET /v1/models: the one model that this service has."""
-        model = {"id": self.name, "object": "model", "created": 0, "owned_by": "corpusmill", "context_length": self.engine.context}
+        model = {
+            "id": self.name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "corpusmill",
+            "context_length": self.engine.context,
+        }
         return JSONResponse({"object": "list", "data": [model]})
 
     async def chat(self, request: Request) -> Response:
@@ -68,7 +76,9 @@ class ChatService:
             live.stop()
             raise
         counted = asked.stream_options is not None and asked.stream_options.include_usage
-        return StreamingResponse(self._events(live, counted), media_type="text/event-stream", headers={"cache-control": "no-cache"})
+        return StreamingResponse(
+            self._events(live, counted), media_type="text/event-stream", headers={"cache-control": "no-cache"}
+        )
 
     def _leave(self) -> None:
         self._taken -= 1
@@ -109,7 +119,14 @@ class _Live:
         self._pieces: list[str] = []
         self._stopped = False
         self._done = self._loop.run_in_executor(threads, engine.answer, ask, self._hear)
-        self._done.add_done_callback(lambda done: (leave(), self._wake.set(), done.cancelled() or done.exception()))
+        self._leave = leave
+        self._done.add_done_callback(self._end)
+
+    def _end(self, done: asyncio.Future[Reply]) -> None:
+        self._leave()
+        self._wake.set()
+        if not done.cancelled():
+            done.exception()  # asked for, so that nothing complains where nobody waits for it any more
 
     def _hear(self, text: str) -> bool:
         with self._lock:
@@ -184,7 +201,9 @@ async def _client_left(_: Request, __: Exception) -> Response:
 
 
 async def _fault(_: Request, fault: Exception) -> Response:
-    return JSONResponse(wire.error(f"the service failed: {type(fault).__name__}", "internal_error", "server_error"), status_code=500)
+    return JSONResponse(
+        wire.error(f"the service failed: {type(fault).__name__}", "internal_error", "server_error"), status_code=500
+    )
 
 
 def create_app(

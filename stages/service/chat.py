@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from stages.service.client import Client
@@ -104,10 +104,8 @@ def typed_lines(prompt: str) -> Iterator[str]:
     if not sys.stdin.isatty():
         yield from sys.stdin
         return
-    try:
+    with suppress(ImportError):
         import readline  # noqa: F401  # gives input() editing and history
-    except ImportError:
-        pass
     while True:
         try:
             yield input(prompt)

@@ -39,7 +39,9 @@ class Client:
 
     def stream(self, messages: Sequence[dict[str, str]], **options: Any) -> Iterator[str]:
         """The answer's text, piece by piece as it comes."""
-        with self._send("POST", "/v1/chat/completions", {"messages": list(messages), "stream": True, **options}) as response:
+        with self._send(
+            "POST", "/v1/chat/completions", {"messages": list(messages), "stream": True, **options}
+        ) as response:
             for line in response:
                 data = line.decode().strip().removeprefix("data: ")
                 if not data or data == "[DONE]":
@@ -47,7 +49,9 @@ class Client:
                 event = json.loads(data)
                 if "error" in event:
                     raise ServiceError(str(event["error"].get("message", event["error"])))
-                yield from (choice["delta"]["content"] for choice in event["choices"] if choice.get("delta", {}).get("content"))
+                yield from (
+                    choice["delta"]["content"] for choice in event["choices"] if choice.get("delta", {}).get("content")
+                )
 
     @contextmanager
     def _send(self, method: str, path: str, body: dict[str, Any] | None) -> Iterator[http.client.HTTPResponse]:
@@ -73,4 +77,4 @@ def _message(response: http.client.HTTPResponse) -> str:
     try:
         return str(json.loads(text)["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        return f"the service answered {response.status} {response.reason}: {text[:200]}"
+        return f"the service answered {response.status} {response.reason}, and not as an OpenAI-compatible one would"

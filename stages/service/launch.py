@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import StageFailed
-from stages.service.engine import LlamaCpp, open_engine
+from stages.service.llama_cpp import LlamaCpp, open_engine
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -41,7 +41,9 @@ def read_launch(folder: Path) -> Launch:
             raise ValueError(f"schema {found['schema']}, engine {found['engine']}")
         return Launch(**{name: value for name, value in found.items() if name in known})
     except (ValueError, KeyError, TypeError) as fault:
-        raise StageFailed(f"{path} cannot be read: {fault}", mend="build it again: corpusmill run … --rebuild serve") from None
+        raise StageFailed(
+            f"{path} cannot be read: {fault}", mend="build it again: corpusmill run … --rebuild serve"
+        ) from None
 
 
 def engine_of(folder: Path, launch: Launch) -> LlamaCpp:

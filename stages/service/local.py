@@ -22,7 +22,9 @@ def free_socket(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     except OSError as fault:
         bound.close()
         reason = "is in use" if fault.errno in (48, 98) else f"cannot be used: {fault.strerror}"
-        raise UsageError(f"{host}:{port} {reason}", mend="name another with --port, or --port 0 for a free one") from None
+        raise UsageError(
+            f"{host}:{port} {reason}", mend="name another with --port, or --port 0 for a free one"
+        ) from None
     except OverflowError:
         bound.close()
         raise UsageError(f"{port} is not a port", mend="name one between 1 and 65535, or 0 for a free one") from None

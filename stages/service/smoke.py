@@ -23,9 +23,16 @@ class Answered(NamedTuple):
     tokens: int
 
 
+class Speed(NamedTuple):
+    """The service for one client, over HTTP: seconds to the first text, tokens per second of a whole answer."""
+
+    first_token_seconds: float
+    tokens_per_second: float
+
+
 def smoke_test(
     engine: Engine, name: str, conversations: Sequence[Sequence[Message]], max_tokens: int
-) -> tuple[list[Answered], dict[str, float]]:
+) -> tuple[list[Answered], Speed]:
     """Greedy answers to the conversations, one after the other, and the speed of the service, over HTTP.
 
     Raises StageFailed where it does not answer one of them, or has another model than `name`.
@@ -47,8 +54,8 @@ def _ask(client: Client, name: str, messages: list[Message], max_tokens: int) ->
     return Answered(choice["message"]["content"], choice["finish_reason"], found["usage"]["completion_tokens"])
 
 
-def _speed(client: Client, messages: list[Message]) -> dict[str, float]:
-    """Seconds to the first text, and tokens per second of whole answers, for one client (best of three)."""
+def _speed(client: Client, messages: list[Message]) -> Speed:
+    """The best of three."""
     latencies, rates = [], []
     for _ in range(3):
         began = time.perf_counter()
@@ -60,4 +67,4 @@ def _speed(client: Client, messages: list[Message]) -> dict[str, float]:
         began = time.perf_counter()
         found = client.complete(messages, max_tokens=SPEED_TOKENS, temperature=0)
         rates.append(found["usage"]["completion_tokens"] / (time.perf_counter() - began))
-    return {"first_token_seconds": min(latencies), "tokens_per_second": max(rates)}
+    return Speed(min(latencies), max(rates))

@@ -95,10 +95,19 @@ def error(message: str, code: str, kind: str = "invalid_request_error") -> dict[
 def completion(ident: str, created: int, model: str, text: str, finish: str, usage: dict[str, int]) -> dict[str, Any]:
     """The whole answer of a request that does not stream."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish, "logprobs": None}
-    return {"id": ident, "object": "chat.completion", "created": created, "model": model, "choices": [choice], "usage": usage}
+    return {
+        "id": ident,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [choice],
+        "usage": usage,
+    }
 
 
-def chunk(ident: str, created: int, model: str, delta: dict[str, str] | None, finish: str | None = None, **extra: Any) -> bytes:
+def chunk(
+    ident: str, created: int, model: str, delta: dict[str, str] | None, finish: str | None = None, **extra: Any
+) -> bytes:
     """One server-sent event of a stream; without a delta it carries `extra` (the usage) alone."""
     choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]
     head = {"id": ident, "object": "chat.completion.chunk", "created": created, "model": model, "choices": choices}
@@ -112,4 +121,8 @@ def event(value: dict[str, Any]) -> bytes:
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
     """OpenAI's count of tokens."""
-    return {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": prompt_tokens + completion_tokens}
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
