@@ -43,7 +43,7 @@ def complete(folder: Path, texts: Sequence[str], manner: Manner) -> list[str]:
 def _gguf(folder: Path, conversations: Sequence[Sequence[Message]], manner: Manner) -> list[str]:
     if manner.temperature > 0:
         raise StageFailed("a GGUF file gives greedy answers here", mend="sample from the model before quantization")
-    from stages.service.engine import answer_all
+    from stages.service.llama_cpp import answer_all
 
     return [text.strip() for text in answer_all(folder, conversations, max_tokens=manner.max_tokens, threads=manner.threads)]
 
