@@ -30,6 +30,9 @@ class CollectPydoc(Stage[Documents]):
     """
 
     modules: tuple[str, ...] = Field(default=MODULES, description="importable names, each a page")
+    classes: bool = Field(
+        default=True, description="also a page for each public class of a module, as pydoc serves them"
+    )
     python: str = Field(default_factory=this_python, description="the Python that renders; another one has other pages")
     name: str = Field(default="pydoc", description="what the column `source` says")
     licence: str = Field(default="PSF-2.0", description="SPDX name of the licence, kept with every document")
@@ -51,16 +54,14 @@ class CollectPydoc(Stage[Documents]):
                 mend="leave out python=…, or run that Python",
             )
         batches = [list(self.modules[start : start + BATCH]) for start in range(0, len(self.modules), BATCH)]
-        pages = ctx.scratch / "pages"
-        missing = [name for batch in ctx.map(self._render, batches, into=pages, name="render") for name in batch]
+        folder = ctx.scratch / "pages"
+        pages = ctx.map(self._render, batches, into=folder, name="render")
+        missing = sorted(set(self.modules).difference(*pages))
         if missing:
             ctx.note(f"this Python has no {', '.join(missing)}")
-        groups = [
-            [number, str(pages), [name for name in batch if name not in missing]]
-            for number, batch in enumerate(batches)
-        ]
+        groups = [[number, str(folder), names] for number, names in enumerate(pages)]
         counts = ctx.map(self._read, groups, name="read")
-        ctx.log(pages=len(self.modules) - len(missing), missing=len(missing), documents=sum(counts))
+        ctx.log(pages=sum(map(len, pages)), missing=len(missing), documents=sum(counts))
         if not sum(counts):
             raise StageFailed(
                 f"no page of {len(self.modules)} modules has any text", mend="name modules that this Python has"
@@ -71,14 +72,15 @@ class CollectPydoc(Stage[Documents]):
 
         from stages.text import pydoc_pages
 
-        command = [sys.executable, "-I", str(Path(pydoc_pages.__file__).resolve()), str(folder), *batch]
+        names = [f"{name}+" if self.classes else name for name in batch]
+        command = [sys.executable, "-I", str(Path(pydoc_pages.__file__).resolve()), str(folder), *names]
         done = subprocess.run(command, env={}, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise StageFailed(
                 f"the pages of {', '.join(batch)} could not be rendered: {last}", mend="leave out the module that fails"
             )
-        return [name for name in done.stdout.split() if name in batch]
+        return sorted(path.stem for path in folder.glob("*.html"))
 
     def _read(self, item: list[Any], folder: Path) -> int:
         from stages.text.extract import main_text

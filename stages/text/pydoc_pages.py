@@ -6,6 +6,7 @@ Values of constants, object addresses and the paths of source files are left out
 from __future__ import annotations
 
 import importlib
+import inspect
 import pydoc
 import re
 import sys
@@ -27,11 +28,22 @@ class Pages(pydoc.HTMLDoc):
         return f"<strong>{name}</strong>\n" if name else ""
 
 
-def page(name: str) -> str:
-    """The page of the module `name`."""
+def pages(name: str, classes: bool) -> dict[str, str]:
+    """The page of the module `name`, and with `classes` one for each of its public classes, by dotted name."""
     module = importlib.import_module(name)
-    pages = Pages()
-    return clean(pages.page(pydoc.describe(module), pages.document(module, name)))
+    shown: dict[str, object] = {name: module}
+    if classes:
+        public = getattr(module, "__all__", None) or [
+            key for key, value in vars(module).items() if _own(name, key, value)
+        ]
+        found = {key: getattr(module, key, None) for key in sorted(public)}
+        shown.update({f"{name}.{key}": value for key, value in found.items() if inspect.isclass(value)})
+    renderer = Pages()
+    return {dotted: clean(renderer.page(dotted, renderer.document(thing, dotted))) for dotted, thing in shown.items()}
+
+
+def _own(module: str, name: str, value: object) -> bool:
+    return not name.startswith("_") and getattr(value, "__module__", None) == module
 
 
 def clean(html: str) -> str:
@@ -44,15 +56,15 @@ def clean(html: str) -> str:
 
 
 def main(folder: str, *modules: str) -> None:
-    """Write ``MODULE.html`` for each module; one that this Python lacks is named on standard output."""
+    """Write ``MODULE.html`` for each module and, for a name with a ``+`` behind it, one for each class; leave out what is not there."""
     warnings.simplefilter("ignore")
     for name in modules:
         try:
-            html = page(name)
+            written = pages(name.rstrip("+"), name.endswith("+"))
         except ImportError:
-            print(name)
             continue
-        (Path(folder) / f"{name}.html").write_text(html, encoding="utf-8", errors="xmlcharrefreplace")
+        for dotted, html in written.items():
+            (Path(folder) / f"{dotted}.html").write_text(html, encoding="utf-8", errors="xmlcharrefreplace")
 
 
 if __name__ == "__main__":
