@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stages.model.llama import Llama
 from stages.train.data import PackedTokens, window_starts
+from stages.train.memory import keep_freed_blocks
 from stages.train.recipe import Recipe
 
 
@@ -44,6 +45,8 @@ def train(
     loss is no longer finite, ValueError when the data does not fill a window.
     """
     device = model.embed.weight.device
+    if device.type == "cpu":
+        keep_freed_blocks()
     optimizer = make_optimizer(model, recipe)
     torch.manual_seed(recipe.seed)
     first = load_state(resume, model, optimizer) if resume is not None else 0
