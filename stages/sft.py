@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import model_validator
+
 from pipeline import Context, Field, Stage, StageFailed
 from stages.kinds import Chats, Model
+from stages.tuning.threads import with_cpus
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -27,6 +30,11 @@ class Sft(Stage[Model]):
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of activations; weights stay float32")
     seed: int = Field(default=0, ge=0, description="of the order of conversations")
     threads: int = Field(default=2, ge=1, description="CPU threads; results are exact for a fixed number")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_cpus_as_threads(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        return with_cpus(settings, cls.model_fields["threads"].default)
 
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer, generation config and model card."""
