@@ -1,0 +1,199 @@
+"""What Ray brings beyond the contract: parallel work, resources, and stages that outlive a kill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.ray_executor import RayExecutor
+from pipeline import Resources, StageFailed
+from pipeline.errors import UsageError
+from tests.executors.helpers import SECONDS, Hand, words_in
+from tests.executors.stages_for_tests import DiesBetween, Ganged, Maps, Meets, Sleeps, Tells
+from tests.pipeline.toys import Join, Say, Upper
+
+
+@pytest.fixture
+def hand(ray_executor: RayExecutor, tmp_path: Path) -> Hand:
+    return Hand(ray_executor, tmp_path / "store")
+
+
+def test_ray_is_neither_imported_nor_started_before_the_first_submit() -> None:
+    code = "import sys; from infra.ray_executor import RayExecutor; RayExecutor().close(); print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_independent_branches_run_at_the_same_time(hand: Hand, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    left, right = (Meets(label=name, name=name, place=str(place)) for name in ("left", "right"))
+    assert hand.text(hand.made(Join(parts=(left.out, right.out)))) == "left right"
+
+
+def test_two_stages_that_map_side_by_side_lend_their_cpus_to_their_shards(hand: Hand, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    stages = [
+        Maps(label=name, name=name, shards=4, place=str(place), together=2, resources=Resources(cpus=cpus))
+        for name, cpus in (("one", 1), ("both", 2))
+    ]
+    assert hand.text(hand.made(Join(parts=tuple(stage.out for stage in stages)))).split() == ["one"] * 4 + ["both"] * 4
+
+
+def test_a_stage_killed_between_its_maps_goes_on_from_its_commits(hand: Hand, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    assert hand.text(hand.made(DiesBetween(trace=str(trace)))) == "a b c d"
+    first, second, third = words_in(trace).split("|")
+    assert (sorted(first), second, sorted(third)) == (["a", "b"], "", ["c", "d"])
+
+
+def test_a_shard_whose_worker_is_killed_is_made_again_alone(hand: Hand, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    assert hand.text(hand.made(Say(words=("a", "b", "c"), trace=str(trace), die_at="b"))) == "a b c"
+    assert sorted(words_in(trace)) == ["a", "b", "b", "c"]
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_worker_that_is_lost_too_often_fails_its_stage(hand: Hand, tmp_path: Path, retries: int) -> None:
+    trace = tmp_path / "trace"
+    stage = DiesBetween(trace=str(trace), times=9, resources=Resources(retries=retries))
+    with pytest.raises(StageFailed, match="stage 'dies-between': its worker process died") as raised:
+        hand.made(stage)
+    assert "run the same command again" in raised.value.mend
+    assert words_in(trace).count("|") == retries + 1
+
+
+def test_a_gang_starts_together_under_the_contract_of_torchrun(hand: Hand) -> None:
+    seen = hand.text(hand.made(Ganged(workers=2, resources=Resources(cpus=2)))).split()
+    assert seen == ["0:2:0:127.0.0.1", "1:2:1:127.0.0.1"]
+
+
+def test_more_than_the_machine_has_is_refused_at_once(hand: Hand) -> None:
+    with pytest.raises(UsageError, match="stage 'say' asks for 3 CPU cores, but this machine has 2") as raised:
+        hand.over(Say(resources=Resources(cpus=3)))
+    assert "Resources(cpus=2)" in raised.value.mend
+    with pytest.raises(UsageError, match=r"GiB of memory"):
+        hand.over(Say(resources=Resources(memory_gib=1e6)))
+
+
+def test_a_stage_that_outruns_its_time_limit_fails(hand: Hand) -> None:
+    with pytest.raises(StageFailed, match=r"'sleeps' ran longer than its limit of 0.005 minutes"):
+        hand.made(Sleeps(resources=Resources(minutes=0.005)))
+
+
+def test_a_stage_may_use_every_thread_whatever_ran_before_it(hand: Hand) -> None:
+    for seed, cpus in ((1, 1), (2, 2)):
+        told = hand.text(hand.made(Tells(seed=seed, resources=Resources(cpus=cpus))))
+        assert told.split()[1] == os.environ.get("OMP_NUM_THREADS", "2")
+
+
+def test_many_stages_that_wait_cost_no_process_each(hand: Hand) -> None:
+    first = Sleeps(seconds=3)
+    before = _below(psutil.Process())
+    wide = [Join(label=f"join-{index}", parts=(first.out,)) for index in range(100)]
+    futures = hand.over(Join(parts=tuple(stage.out for stage in wide), label="end"))
+    time.sleep(1.5)
+    assert len(_below(psutil.Process()) - before) <= 3
+    assert hand.text(futures["end"].result(SECONDS)) == " ".join(["slept"] * 100)
+
+
+def test_a_stage_of_a_users_own_folder_reaches_its_shards(hand: Hand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "a_users_own.py").write_text(
+        "from pipeline import Stage\nfrom tests.pipeline.toys import Words\n\n"
+        "def write(word, folder):\n    (folder / f'{word}.txt').write_text(word)\n\n"
+        "class Own(Stage[Words]):\n    def run(self, out, ctx):\n        ctx.map(write, ['a', 'b'])\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    from a_users_own import Own  # type: ignore[import-not-found]
+
+    assert hand.text(hand.made(Upper(words=Own().out))) == "A B"
+
+
+@pytest.mark.slow
+def test_a_dead_raylet_fails_what_was_pending_and_the_next_submit_starts_anew(tmp_path: Path) -> None:
+    executor = RayExecutor(cpus=1)
+    hand, before = Hand(executor, tmp_path / "store"), _below(psutil.Process())
+    begun = tmp_path / "begun"
+    futures = hand.over(Upper(words=Sleeps(begun=str(begun)).out))
+    _until_there(begun)
+    ours = [psutil.Process(pid) for pid in _below(psutil.Process()) - before]
+    next(process for process in ours if process.name() == "raylet").kill()
+    killed = time.monotonic()
+    for label in ("sleeps", "upper"):
+        with pytest.raises(StageFailed, match=f"stage '{label}': Ray") as raised:
+            futures[label].result(SECONDS)
+        assert "run the same command again" in raised.value.mend
+    assert time.monotonic() - killed < 10
+    executor.close()
+    assert not [process for process in ours if _alive(process)]
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from infra.ray_executor import RayExecutor
+from pipeline import StageFailed
+from tests.executors.helpers import Hand
+from tests.executors.stages_for_tests import DiesBetween, Ganged, Maps, Misses, Sleeps, Tells
+executor = RayExecutor(cpus=2)
+hand = Hand(executor, Path(sys.argv[1]) / "store")
+hand.made(Tells()); hand.made(Maps(seconds=0)); hand.made(DiesBetween(trace=sys.argv[1] + "/trace"))
+try:
+    hand.made(Misses(bug=True, in_shard=True))
+except StageFailed:
+    print("ours", flush=True)
+hand.over(Sleeps(begun=sys.argv[1] + "/begun"))
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    executor.close(cancel=True)
+    print("closed", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGINT"])
+def test_nothing_of_ray_is_seen_and_nothing_is_left_when_the_driver_is_stopped(tmp_path: Path, signal_name: str) -> None:
+    import pty
+    import signal
+
+    ours, theirs = pty.openpty()
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], stdout=theirs, stderr=theirs, stdin=theirs)
+    os.close(theirs)
+    _until_there(tmp_path / "begun")
+    below = [psutil.Process(pid) for pid in _below(psutil.Process(driver.pid))]
+    folder = next(Path(process.cwd()) for process in below if process.name() == "raylet")
+    assert len(below) > 5 and folder.is_dir()
+    driver.send_signal(getattr(signal, signal_name))
+    driver.wait(SECONDS)
+    deadline = time.monotonic() + 20
+    while any(_alive(process) for process in below) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [process for process in below if _alive(process)]
+    assert not folder.exists()
+    seen = os.read(ours, 100_000).decode().split()
+    assert seen == (["ours"] if signal_name == "SIGKILL" else ["ours", "closed"])
+
+
+def _below(process: psutil.Process) -> set[int]:
+    return {child.pid for child in process.children(recursive=True)}
+
+
+def _alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def _until_there(path: Path) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} did not come"
+        time.sleep(0.05)
