@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,7 +54,7 @@ class RegexWords(WordTokenizer):  # type: ignore[misc]  # datatrove is untyped
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
         bounds = [0, *(match.end() for match in SENTENCES.finditer(text)), len(text)]
-        return [(start, end) for start, end in zip(bounds, bounds[1:], strict=False) if text[start:end].strip()]
+        return [(start, end) for start, end in pairwise(bounds) if text[start:end].strip()]
 
 
 def judge(settings: Filter) -> Callable[[str], Verdict]:
