@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from infra.mlflow_fields import clip
 from infra.mlflow_home import WORKFLOW
@@ -68,20 +67,16 @@ def number(value: float) -> str:
 
 
 def run_page(record: RunRecord, state: str, experiment: str, rows: Iterable[Row], champion: str = "") -> str:
-    """The parent run: how it ended, its dials, and a table of its stages with links."""
+    """The parent run: a table of its stages with links, then how it ended and its dials.
+
+    The table comes first because MLflow folds a description after a few lines.
+    """
     rows = list(rows)
     priced = any(row.dollars is not None for row in rows)
-    spent = sum(row.minutes or 0 for row in rows if row.state != "cached")
-    dials = " · ".join(f"{name}={value}" for name, value in record.dials.items())
-    head = [
-        f"**{record.dag}** — {state}, {spent:.1f} minutes of stages"
-        + (f", on {record.executor}" if record.executor else "")
-    ]
-    head += [f"dials: {dials}"] if dials else []
-    head += [f"champion: {champion}"] if champion else []
     titles = ["stage", "state", "minutes", *(["dollars"] if priced else []), "key metric", "made from"]
-    lines = ["\n\n".join(head), "", _cells(titles), _cells(["---"] * len(titles))]
-    used = sum(len(line.encode()) + 1 for line in lines)
+    lines = [_cells(titles), _cells(["---"] * len(titles))]
+    foot = "\n" + _foot(record, state, rows, champion)
+    used = sum(len(line.encode()) + 1 for line in [*lines, foot])
     for shown, row in enumerate(rows):
         line = _line(row, experiment, priced)
         used += len(line.encode()) + 1
@@ -89,7 +84,15 @@ def run_page(record: RunRecord, state: str, experiment: str, rows: Iterable[Row]
             lines.append(f"\n… and {len(rows) - shown} more stages")
             break
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join([*lines, foot])
+
+
+def _foot(record: RunRecord, state: str, rows: list[Row], champion: str) -> str:
+    spent = sum(row.minutes or 0 for row in rows if row.state != "cached")
+    parts = [f"**{record.dag}** {state}", f"{spent:.1f} minutes of stages", f"executor {record.executor}"]
+    parts += [f"champion {champion}"] if champion else []
+    dials = " ".join(f"{name}={value}" for name, value in record.dials.items())
+    return " · ".join(parts) + (f"\n\ndials: `{clip(dials, 500)}`" if dials else "")
 
 
 def _line(row: Row, experiment: str, priced: bool) -> str:
@@ -107,7 +110,7 @@ def _cells(cells: Iterable[str]) -> str:
 
 
 def stage_page(
-    doc: str,
+    stage: str,
     reason: str,
     upstream: Mapping[str, str],
     artifact: str,
@@ -115,16 +118,15 @@ def stage_page(
     fault: str = "",
     tail: Iterable[str] = (),
 ) -> str:
-    """A stage's run: why it ran, what it was made from (links by label), where its artifact is, and how it failed."""
-    lines = [f"**{doc}** — {reason}" if reason else f"**{doc}**"]
-    lines += [f"found in the store; built by {built}"] if built else []
-    lines += ["made from: " + ", ".join(upstream.values())] if upstream else []
-    lines += [f"artifact: `{artifact}`"] if artifact else []
-    if fault:
-        lines.append(f"failed:\n```\n{clip(fault, 1500)}\n```")
-        last = "\n".join(tail)
-        lines += [f"the end of its log:\n```\n{last[-2500:]}\n```"] if last else []
-    return clip("\n\n".join(lines), LONGEST // 2 if not artifact.isascii() else LONGEST)
+    """A stage's run: how it failed if it did, why it ran, what it was made from (links by label), its artifact."""
+    lines = [f"**failed:** {clip(fault, 1500)}"] if fault else []
+    lines.append(f"**{stage}** — {reason}" if reason and not built else f"**{stage}**")
+    lines += [f"found in the store, built by {built}"] if built else []
+    lines += ["made from " + ", ".join(upstream.values())] if upstream else []
+    lines += [f"artifact `{artifact}`"] if artifact else []
+    last = "\n".join(tail)[-2500:]
+    lines += [f"the end of its log:\n```\n{last}\n```"] if fault and last else []
+    return "\n\n".join(lines)
 
 
 def version_page(manifest: Manifest, experiment: str, run: str, record: RunRecord) -> str:
@@ -136,10 +138,10 @@ def version_page(manifest: Manifest, experiment: str, run: str, record: RunRecor
     return "\n".join(lines)
 
 
-def summary_row(label: str, record: RunRecord, state: str, run: str, manifest: Manifest | None, **more: Any) -> Row:
+def row_of(label: str, record: RunRecord, state: str, run: str, manifest: Manifest | None) -> Row:
     """The row of a stage that has ended with `manifest`, or without one."""
     made_from = tuple(dict.fromkeys(record.stages[label].inputs.values())) if label in record.stages else ()
     if manifest is None:
-        return Row(label, state, run, made_from=made_from, **more)
+        return Row(label, state, run, made_from=made_from)
     cost = manifest.cost
     return Row(label, state, run, manifest.metrics, cost.wall_seconds / 60, cost.dollars, made_from)

@@ -183,8 +183,6 @@ class MlflowTracker:
             child = self._children.get(label)
             shown = child.state if child else self._states.get(label, drawn.state if state == "running" else "not run")
             rows.append(
-                page.summary_row(
-                    label, self._record, shown, child.run if child else "", child.manifest if child else None
-                )
+                page.row_of(label, self._record, shown, child.run if child else "", child.manifest if child else None)
             )
         self._batch.tags(self._parent, {NOTE: page.run_page(self._record, state, self._experiment, rows, champion)})
