@@ -18,9 +18,15 @@ class Encode(Stage[Tokens]):
 
     documents: Documents | tuple[Documents, ...]
     tokenizer: Tokenizer
-    validation: float = Field(default=0.02, ge=0, lt=0.5, description="share of documents kept for validation, by hash of the text")
-    test: float = Field(default=0.0, ge=0, lt=0.5, description="share of documents kept for the test split, by hash of the text")
-    repeat: dict[str, int] = Field(default={}, description="times that each document of a source stands in train; others stand once")
+    validation: float = Field(
+        default=0.02, ge=0, lt=0.5, description="share of documents kept for validation, by hash of the text"
+    )
+    test: float = Field(
+        default=0.0, ge=0, lt=0.5, description="share of documents kept for the test split, by hash of the text"
+    )
+    repeat: dict[str, int] = Field(
+        default={}, description="times that each document of a source stands in train; others stand once"
+    )
     seed: int = Field(default=0, ge=0, lt=1 << 63, description="order of the documents")
 
     def run(self, out: Tokens, ctx: Context) -> None:
@@ -37,7 +43,7 @@ class Encode(Stage[Tokens]):
         if not len(index):
             raise StageFailed("there is not one document to encode", mend="loosen the filter, or collect more")
         self._check(sources)
-        ctx.log(**self._pack(parts, index, sources, out.path))
+        ctx.log(step=None, **self._pack(parts, index, sources, out.path))
 
     def _pack(self, parts: list[Path], index: Any, sources: list[str], folder: Path) -> dict[str, float]:
         import numpy as np

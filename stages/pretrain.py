@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from stages.model import Llama, LlamaConfig
     from stages.train import PackedTokens, Progress, Recipe
 
-HEAD = 64
-"""Width of an attention head."""
-
 
 class Pretrain(Stage[Model]):
     """Train a Llama from nothing; `depth` is the one dial of its size, and everything else follows unless set."""
@@ -27,23 +24,42 @@ class Pretrain(Stage[Model]):
     tokens: Tokens
     tokenizer: Tokenizer
     depth: int = Field(default=4, ge=1, description="blocks; width, heads and the feed-forward's size follow from it")
-    width: int = Field(default=0, ge=0, multiple_of=HEAD, description="size of the residual stream; 0: 48 for each block, up to a multiple of 64")
+    width: int = Field(
+        default=0,
+        ge=0,
+        multiple_of=64,
+        description="size of the residual stream; 0: 48 for each block, up to a multiple of 64",
+    )
     tied: bool = Field(default=True, description="whether one matrix serves as embedding and as output")
     sequence: int = Field(default=128, ge=8, description="tokens that the model sees at once")
     steps: int = Field(default=400, ge=1, description="updates")
     batch: int = Field(default=16, ge=1, description="sequences in one update")
-    micro_batch: int = Field(default=0, ge=0, description="sequences computed at once, 0: all of the batch; it changes sums in their last bits")
+    micro_batch: int = Field(
+        default=0,
+        ge=0,
+        description="sequences computed at once, 0: all of the batch; it changes sums in their last bits",
+    )
     rate: float = Field(default=3e-3, gt=0, description="peak learning rate of AdamW")
     warmup: int = Field(default=20, ge=0, description="updates in which the rate climbs")
     decay: float = Field(default=0.4, ge=0, le=1, description="last share of the updates, in which the rate falls")
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW's decay of matrices")
     clip: float = Field(default=1.0, gt=0, description="largest norm of a gradient")
     seed: int = Field(default=0, ge=0, lt=1 << 63, description="first weights and order of the data")
-    threads: int = Field(default=2, ge=1, description="CPU threads; part of the identity, for sums differ between counts")
-    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of matrix products; weights stay in float32")
-    checkpoint_every: int = Field(default=100, ge=0, description="updates between checkpoints from which a killed run goes on; 0: none")
-    evaluate_every: int = Field(default=100, ge=0, description="updates between readings of validation bits per byte; 0: only at the end")
-    evaluate_tokens: int = Field(default=65_536, ge=2, description="validation tokens scored at the end; an eighth of them on the way")
+    threads: int = Field(
+        default=2, ge=1, description="CPU threads; part of the identity, for sums differ between counts"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of matrix products; weights stay in float32"
+    )
+    checkpoint_every: int = Field(
+        default=100, ge=0, description="updates between checkpoints from which a killed run goes on; 0: none"
+    )
+    evaluate_every: int = Field(
+        default=100, ge=0, description="updates between readings of validation bits per byte; 0: only at the end"
+    )
+    evaluate_tokens: int = Field(
+        default=65_536, ge=2, description="validation tokens scored at the end; an eighth of them on the way"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -78,16 +94,31 @@ class Pretrain(Stage[Model]):
             ctx.note(f"going on from {saved[-1].stem}")
         told = _Teller(self, ctx, model, held_out)
         train(
-            model, data, recipe, resume=saved[-1] if saved else None, every=self.checkpoint_every, save=_keeper(ctx), report=told
+            model,
+            data,
+            recipe,
+            resume=saved[-1] if saved else None,
+            every=self.checkpoint_every,
+            save=_keeper(ctx),
+            report=told,
         )
-        score = bits_per_byte(model, held_out, self.sequence, self.evaluate_tokens, self.precision) if held_out.tokens > 1 else None
+        score = (
+            bits_per_byte(model, held_out, self.sequence, self.evaluate_tokens, self.precision)
+            if held_out.tokens > 1
+            else None
+        )
         self._write(folder, model, data, score)
-        ctx.log(**told.summary(), parameters=model.parameter_count(), tokens=self.steps * self.batch * self.sequence)
+        ctx.log(
+            step=None,
+            **told.summary(),
+            parameters=model.parameter_count(),
+            tokens=self.steps * self.batch * self.sequence,
+        )
         if score is not None:
             ctx.log(step=self.steps, bits_per_byte=score)
 
     def _config(self, data: PackedTokens) -> LlamaConfig:
-        from stages.model import LlamaConfig
+        from stages.model import shape
         from stages.text.tokenizer import END, END_OF_TEXT, PAD, load_tokenizer, token_id
 
         engine = load_tokenizer(self.tokenizer.path)
@@ -136,16 +167,6 @@ class Pretrain(Stage[Model]):
         return "\n\n".join(lines) + "\n"
 
 
-def shape(depth: int, *, width: int = 0, **rest: Any) -> LlamaConfig:
-    """The Llama that `depth` stands for: 48 of width for each block, heads of 64, a feed-forward of 8/3 the width."""
-    from stages.model import LlamaConfig
-
-    width = width or -(-48 * depth // HEAD) * HEAD
-    heads = width // HEAD
-    hidden = -(-8 * width // (3 * HEAD)) * HEAD
-    return LlamaConfig(layers=depth, width=width, heads=heads, kv_heads=heads, hidden=hidden, **rest)
-
-
 def _keeper(ctx: Context) -> Callable[[int, dict[str, Any]], None]:
     """Saves and commits each state under a name of its own, then drops the one before the last."""
 
@@ -190,4 +211,8 @@ class _Teller:
 
     def summary(self) -> dict[str, float]:
         """Speed and loss of the last update; nothing where a resumed run had no update left."""
-        return {} if self.progress is None else {"loss": self.progress.loss, "tokens_per_second": self.progress.tokens_per_second}
+        return (
+            {}
+            if self.progress is None
+            else {"loss": self.progress.loss, "tokens_per_second": self.progress.tokens_per_second}
+        )

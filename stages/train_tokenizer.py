@@ -27,7 +27,9 @@ class TrainTokenizer(Stage[Tokenizer]):
         given = self.documents if isinstance(self.documents, tuple) else (self.documents,)
         total = sum(documents.count() for documents in given)
         if not total:
-            raise StageFailed("there is not one document to train a tokenizer on", mend="loosen the filter, or collect more")
+            raise StageFailed(
+                "there is not one document to train a tokenizer on", mend="loosen the filter, or collect more"
+            )
         tokenizer = self._train(given, total, ctx)
         size = tokenizer.get_vocab_size()
         if size < self.vocab_size:

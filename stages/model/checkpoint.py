@@ -12,7 +12,11 @@ from stages.model import safetensors
 from stages.model.config import LlamaConfig
 from stages.model.llama import Llama
 
-_TOP = {"embed.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight", "head.weight": "lm_head.weight"}
+_TOP = {
+    "embed.weight": "model.embed_tokens.weight",
+    "norm.weight": "model.norm.weight",
+    "head.weight": "lm_head.weight",
+}
 _BLOCK = {
     "attention_norm.weight": ("input_layernorm.weight",),
     "attention.qkv.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
@@ -28,7 +32,12 @@ def save(model: Llama, folder: Path, *, card: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config
     _write_json(folder / "config.json", config.to_hugging_face())
-    generation = {"bos_token_id": config.bos, "eos_token_id": list(config.eos), "pad_token_id": config.pad, "do_sample": False}
+    generation = {
+        "bos_token_id": config.bos,
+        "eos_token_id": list(config.eos),
+        "pad_token_id": config.pad,
+        "do_sample": False,
+    }
     _write_json(folder / "generation_config.json", generation)
     safetensors.write(folder / "model.safetensors", to_hugging_face(model), {"format": "pt"})
     if card:
@@ -61,11 +70,11 @@ def load(folder: Path | str) -> Llama:
 
 def to_hugging_face(model: Llama) -> dict[str, Tensor]:
     """The weights under Hugging Face's names, joined matrices taken apart; a tied head is left out."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():  # a tied head shows once, as the embedding
         whole = parameter.detach().float()
         parts = _names(name)
-        pieces = whole.split(_rows(model.config, name), dim=0) if len(parts) > 1 else (whole,)
+        pieces = torch.split(whole, _rows(model.config, name), dim=0) if len(parts) > 1 else (whole,)
         tensors |= {part: piece.contiguous() for part, piece in zip(parts, pieces, strict=True)}
     return tensors
 
@@ -80,7 +89,9 @@ def from_hugging_face(model: Llama, tensors: dict[str, Tensor]) -> None:
                 raise ValueError(f"the checkpoint has no {missing[0]}")
             whole = torch.cat([tensors[part].float() for part in parts], dim=0)
             if whole.shape != parameter.shape:
-                raise ValueError(f"{parts[0]} and its kin have shape {tuple(whole.shape)}, not {tuple(parameter.shape)}")
+                raise ValueError(
+                    f"{parts[0]} and its kin have shape {tuple(whole.shape)}, not {tuple(parameter.shape)}"
+                )
             parameter.copy_(whole)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+HEAD = 64
+"""Width of an attention head that `shape` gives."""
+
 
 @dataclass(frozen=True)
 class LlamaConfig:
@@ -83,7 +86,9 @@ class LlamaConfig:
         }
         for name, (value, supported) in wanted.items():
             if value not in supported:
-                raise ValueError(f"config.json: {name} is {value!r}; this Llama knows {', '.join(map(repr, supported))}")
+                raise ValueError(
+                    f"config.json: {name} is {value!r}; this Llama knows {', '.join(map(repr, supported))}"
+                )
         eos = config.get("eos_token_id")
         bos = config.get("bos_token_id")
         heads = config["num_attention_heads"]
@@ -103,3 +108,11 @@ class LlamaConfig:
             eos=tuple(eos) if isinstance(eos, list) else ((eos,) if eos is not None else ()),
             pad=config.get("pad_token_id"),
         )
+
+
+def shape(depth: int, *, width: int = 0, **rest: Any) -> LlamaConfig:
+    """The Llama that `depth` stands for: 48 of width for each block, heads of 64, a feed-forward of 8/3 the width."""
+    width = width or -(-48 * depth // HEAD) * HEAD
+    heads = width // HEAD
+    hidden = -(-8 * width // (3 * HEAD)) * HEAD
+    return LlamaConfig(layers=depth, width=width, heads=heads, kv_heads=heads, hidden=hidden, **rest)

@@ -72,7 +72,7 @@ class _Rotate(Function):
         return _turn(x, cosines, sines)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         cosines, sines = ctx.saved_tensors
         return _turn(grad, cosines, -sines), None, None  # turning back is the transpose
 
@@ -83,10 +83,11 @@ class _RmsNorm(Function):
         inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         unit = x * inverse
         ctx.save_for_backward(unit, inverse, weight)
-        return unit * weight
+        normed: Tensor = unit * weight
+        return normed
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         unit, inverse, weight = ctx.saved_tensors
         product = grad * unit
         width = unit.shape[-1]
@@ -100,10 +101,11 @@ class _SwiGlu(Function):
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
         gate, up = gate_up.chunk(2, dim=-1)
         ctx.save_for_backward(gate_up)
-        return F.silu(gate).mul_(up)
+        fed: Tensor = F.silu(gate).mul_(up)
+        return fed
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         (gate_up,) = ctx.saved_tensors
         gate, up = gate_up.chunk(2, dim=-1)
         out = torch.empty_like(gate_up)
@@ -123,7 +125,9 @@ class _LinearCrossEntropy(Function):
             logits = rows @ weight.T
             aimed, highest = logits.gather(1, aims), logits.amax(1)
             chances = logits.softmax(dim=1)
-            total += (highest - chances.amax(1).log_() - aimed.squeeze(1)).sum(dtype=torch.float64)  # log Σ exp, less the aim
+            total += (highest - chances.amax(1).log_() - aimed.squeeze(1)).sum(
+                dtype=torch.float64
+            )  # log Σ exp, less the aim
             if by_hidden is not None and by_weight is not None:
                 chances.scatter_add_(1, aims, torch.full_like(aimed, -1.0))
                 torch.mm(chances, weight, out=by_hidden[start : start + ROWS])
@@ -133,7 +137,7 @@ class _LinearCrossEntropy(Function):
         return (total * scale).float()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         by_hidden, by_weight = ctx.saved_tensors
         factor = grad * ctx.scale
         return by_hidden.mul_(factor), by_weight.mul_(factor), None, None, None

@@ -36,14 +36,22 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
     for start in range(0, len(order), batch):
         places = order[start : start + batch]
-        produced = _continue(model, [prompts[place] for place in places], max_new_tokens, stops, temperature, top_k, generator)
+        produced = _continue(
+            model, [prompts[place] for place in places], max_new_tokens, stops, temperature, top_k, generator
+        )
         for place, answer in zip(places, produced, strict=True):
             answers[place] = answer
     return answers
 
 
 def _continue(
-    model: Llama, prompts: list[Sequence[int]], limit: int, stops: Tensor, temperature: float, top_k: int, generator: torch.Generator
+    model: Llama,
+    prompts: list[Sequence[int]],
+    limit: int,
+    stops: Tensor,
+    temperature: float,
+    top_k: int,
+    generator: torch.Generator,
 ) -> list[list[int]]:
     device = model.embed.weight.device
     longest = max(map(len, prompts))

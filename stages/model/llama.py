@@ -59,14 +59,18 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None) -> Tensor:
         batch, length, _ = x.shape
         qkv = self.qkv(x).view(batch, length, self.heads + 2 * self.kv_heads, self.head_width)
-        turning, values = qkv.split((self.heads + self.kv_heads, self.kv_heads), dim=2)
+        turning, values = torch.split(qkv, [self.heads + self.kv_heads, self.kv_heads], dim=2)
         turned = rotate(turning, *rope).transpose(1, 2)
-        queries, keys = turned.split((self.heads, self.kv_heads), dim=1)
+        queries, keys = torch.split(turned, [self.heads, self.kv_heads], dim=1)
         values = values.transpose(1, 2)
         if cache is not None:
             keys, values = cache.extend(self.layer, keys, values)
         mixed = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, is_causal=mask is None and length > 1,
+            queries,
+            keys,
+            values,
+            attn_mask=mask,
+            is_causal=mask is None and length > 1,
             enable_gqa=self.heads != self.kv_heads,
         )
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, -1))

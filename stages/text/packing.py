@@ -17,7 +17,15 @@ Ids = npt.NDArray[Any]
 Index = npt.NDArray[Any]
 
 ENTRY = np.dtype(
-    [("split_hash", "<u8"), ("order_hash", "<u8"), ("start", "<u8"), ("length", "<u8"), ("bytes", "<u8"), ("source", "<u4"), ("part", "<u4")]
+    [
+        ("split_hash", "<u8"),
+        ("order_hash", "<u8"),
+        ("start", "<u8"),
+        ("length", "<u8"),
+        ("bytes", "<u8"),
+        ("source", "<u4"),
+        ("part", "<u4"),
+    ]
 )
 """One document: two halves of its text's hash, its place in its part's ids.bin, its size in UTF-8, its source and its part."""
 
@@ -97,7 +105,9 @@ def shuffled(index: Index, times: Sequence[int], seed: int) -> Index:
     many = np.repeat(index, counts)
     first = np.repeat(np.cumsum(counts) - counts, counts)
     repetition = (np.arange(len(many)) - first).astype(np.uint64)
-    order = mix(many["order_hash"] ^ mix(repetition * np.uint64(2) + np.uint64(1)) ^ mix(np.full(1, seed, dtype=np.uint64)))
+    order = mix(
+        many["order_hash"] ^ mix(repetition * np.uint64(2) + np.uint64(1)) ^ mix(np.full(1, seed, dtype=np.uint64))
+    )
     return many[np.lexsort((many["split_hash"], many["order_hash"], order))]
 
 
@@ -113,7 +123,9 @@ def mix(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
 def write_split(parts: Mapping[int, Ids], entries: Index, folder: Path, name: str) -> dict[str, int]:
     """Write {name}.bin and {name}.idx; return the counts of documents, tokens and UTF-8 bytes."""
     with (folder / f"{name}.bin").open("wb", buffering=1 << 20) as file:
-        for start, length, part in zip(entries["start"].tolist(), entries["length"].tolist(), entries["part"].tolist(), strict=True):
+        for start, length, part in zip(
+            entries["start"].tolist(), entries["length"].tolist(), entries["part"].tolist(), strict=True
+        ):
             file.write(parts[part][start : start + length].tobytes())
     lengths = entries["length"]
     (folder / f"{name}.idx").write_bytes((np.cumsum(lengths) - lengths).astype("<u8").tobytes())

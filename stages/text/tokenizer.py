@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     import jinja2
     import tokenizers
 
-END_OF_TEXT, PAD, SYSTEM, USER, ASSISTANT, END = "<|endoftext|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
+END_OF_TEXT, PAD, SYSTEM, USER, ASSISTANT, END = (
+    "<|endoftext|>",
+    "<|pad|>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+)
 SPECIAL = (END_OF_TEXT, PAD, SYSTEM, USER, ASSISTANT, END)
 """Ids 0 to 5, in this order: document boundary (bos and eos of the base model), padding, the three roles, end of a turn."""
 
@@ -44,7 +51,9 @@ def load_tokenizer(folder: Path | str) -> tokenizers.Tokenizer:
 
     path = Path(folder) / "tokenizer.json"
     if not path.exists():
-        raise StageFailed(f"no tokenizer.json in {folder}", mend="give the folder of a TrainTokenizer or of a whole checkpoint")
+        raise StageFailed(
+            f"no tokenizer.json in {folder}", mend="give the folder of a TrainTokenizer or of a whole checkpoint"
+        )
     return tokenizers.Tokenizer.from_file(str(path))
 
 
@@ -52,7 +61,9 @@ def token_id(tokenizer: tokenizers.Tokenizer, token: str) -> int:
     """The id of a token that must be there. Raises StageFailed where it is not."""
     found = tokenizer.token_to_id(token)
     if found is None:
-        raise StageFailed(f"the tokenizer has no {token}", mend="train it with TrainTokenizer, or add the token to tokenizer.json")
+        raise StageFailed(
+            f"the tokenizer has no {token}", mend="train it with TrainTokenizer, or add the token to tokenizer.json"
+        )
     return found
 
 
@@ -83,7 +94,9 @@ def render_chat(folder: Path | str, messages: Sequence[Mapping[str, Any]], add_g
             messages=[dict(message) for message in messages], add_generation_prompt=add_generation_prompt, **special
         )
     except jinja2.TemplateError as fault:
-        raise StageFailed(f"the chat template refuses these messages: {fault}", mend="give messages of roles the template knows") from None
+        raise StageFailed(
+            f"the chat template refuses these messages: {fault}", mend="give messages of roles the template knows"
+        ) from None
 
 
 def _special(folder: Path) -> dict[str, str]:
@@ -101,6 +114,8 @@ def _compiled(template: str) -> jinja2.Template:
     def refuse(message: str) -> str:
         raise jinja2.TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
     environment.globals["raise_exception"] = refuse
     return environment.from_string(unmarked(template))

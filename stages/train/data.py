@@ -24,7 +24,9 @@ class PackedTokens:
         path = folder / f"{split}.bin"
         if path.stat().st_size != self.tokens * dtype.itemsize:
             raise ValueError(f"{path.name} is not the size that tokens.json says")
-        self.ids: npt.NDArray[np.integer] = np.memmap(path, dtype=dtype, mode="r") if self.tokens else np.empty(0, dtype)
+        self.ids: npt.NDArray[np.integer] = (
+            np.memmap(path, dtype=dtype, mode="r") if self.tokens else np.empty(0, dtype)
+        )
 
     def rows(self, starts: npt.NDArray[np.int64], length: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets (next ids), each B × length, of the windows at `starts`."""

@@ -95,7 +95,12 @@ def make_optimizer(model: Llama, recipe: Recipe) -> torch.optim.Optimizer:
 
 def state_of(model: Llama, optimizer: torch.optim.Optimizer, step: int) -> dict[str, Any]:
     """All that the next update depends on, as tensors, numbers and names."""
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "rng": torch.get_rng_state()}
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "rng": torch.get_rng_state(),
+    }
     if torch.cuda.is_available():
         state["cuda_rng"] = torch.cuda.get_rng_state()
     return state

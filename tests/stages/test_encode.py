@@ -21,7 +21,9 @@ from stages.text.tokenizer import load_tokenizer
 from stages.train_tokenizer import TrainTokenizer
 
 Row = tuple[str, str]
-ROWS: list[Row] = [(f"Tale {place}: the wolf met {place * 31} sheep.", "tales" if place % 3 else "talk") for place in range(150)]
+ROWS: list[Row] = [
+    (f"Tale {place}: the wolf met {place * 31} sheep.", "tales" if place % 3 else "talk") for place in range(150)
+]
 
 
 def write(folder: Path, rows: list[Row], shards: int = 1) -> Documents:
@@ -68,10 +70,14 @@ def files(tokens: Tokens) -> dict[str, bytes]:
     shards=st.integers(1, 4), seed=st.integers(0, 9),
 )  # fmt: skip
 @settings(max_examples=25, deadline=None)
-def test_every_document_comes_back_whole_and_once(tokenizer: Tokenizer, rows: list[Row], shards: int, seed: int) -> None:
+def test_every_document_comes_back_whole_and_once(
+    tokenizer: Tokenizer, rows: list[Row], shards: int, seed: int
+) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tokens = encoded(folder / "w", write(folder / "d", rows, shards), tokenizer, seed=seed, validation=0.3, test=0.2)
+        tokens = encoded(
+            folder / "w", write(folder / "d", rows, shards), tokenizer, seed=seed, validation=0.3, test=0.2
+        )
         splits = {split: texts(tokens, tokenizer, split) for split in ("train", "validation", "test")}
         assert Counter(text for split in splits.values() for text in split) == Counter(text for text, _ in rows)
         assert not set(splits["train"]) & set(splits["validation"])
@@ -94,8 +100,12 @@ def test_the_layout_of_the_shards_shows_nowhere(tokenizer: Tokenizer, tmp_path: 
 def test_a_source_is_repeated_in_train_alone(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokens = encoded(tmp_path / "w", write(tmp_path / "d", ROWS), tokenizer, repeat={"tales": 4}, validation=0.2)
     source = dict(ROWS)
-    assert {times for text, times in Counter(texts(tokens, tokenizer, "train")).items() if source[text] == "tales"} == {4}
-    assert {times for text, times in Counter(texts(tokens, tokenizer, "train")).items() if source[text] == "talk"} == {1}
+    assert {times for text, times in Counter(texts(tokens, tokenizer, "train")).items() if source[text] == "tales"} == {
+        4
+    }
+    assert {times for text, times in Counter(texts(tokens, tokenizer, "train")).items() if source[text] == "talk"} == {
+        1
+    }
     assert set(Counter(texts(tokens, tokenizer, "validation")).values()) == {1}
 
 
@@ -116,9 +126,15 @@ def test_the_name_of_a_special_token_inside_a_text_is_text(tokenizer: Tokenizer,
     assert texts(tokens, tokenizer, "train") == [forged]
 
 
-def test_a_split_that_was_asked_for_is_not_empty_while_two_documents_are_there(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_split_that_was_asked_for_is_not_empty_while_two_documents_are_there(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
     tokens = encoded(tmp_path / "w", write(tmp_path / "d", ROWS[:3]), tokenizer, validation=1e-9, test=1e-9)
-    assert {split: counts["documents"] for split, counts in tokens.info()["splits"].items()} == {"train": 1, "validation": 1, "test": 1}
+    assert {split: counts["documents"] for split, counts in tokens.info()["splits"].items()} == {
+        "train": 1,
+        "validation": 1,
+        "test": 1,
+    }
 
 
 def test_repeating_an_unknown_source_is_one_clear_error(tokenizer: Tokenizer, tmp_path: Path) -> None:

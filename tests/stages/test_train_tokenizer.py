@@ -19,7 +19,11 @@ from stages.text.tokenizer import SPECIAL, chat_template, load_tokenizer, render
 from stages.train_tokenizer import TrainTokenizer
 
 TALE = "Once upon a time there was a {} who lived by the river and counted {} stones — naïve, 世界, don't. "
-TALK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Yes."}]
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi?"},
+    {"role": "assistant", "content": "Yes."},
+]
 
 
 def write_documents(folder: Path, texts: list[str]) -> Documents:
@@ -72,7 +76,9 @@ def test_two_trainings_give_the_same_bytes_whatever_the_thread_count(tmp_path: P
     )
     for threads in ("1", "2", "5"):
         environment = os.environ | {"RAYON_NUM_THREADS": threads}
-        subprocess.run([sys.executable, "-c", script, str(documents.path), str(tmp_path / threads)], check=True, env=environment)
+        subprocess.run(
+            [sys.executable, "-c", script, str(documents.path), str(tmp_path / threads)], check=True, env=environment
+        )
     found = {(tmp_path / threads / "data" / "tokenizer.json").read_bytes() for threads in ("1", "2", "5")}
     assert len(found) == 1
 

@@ -27,7 +27,12 @@ def agree(ours: Callable[..., Tensor], plain: Callable[..., Tensor], *inputs: Te
 
 
 def test_rms_norm() -> None:
-    agree(lambda x, w: fused.rms_norm(x, w, 1e-5), lambda x, w: F.rms_norm(x, (48,), w, 1e-5), draw(3, 5, 48), draw(48, seed=1))
+    agree(
+        lambda x, w: fused.rms_norm(x, w, 1e-5),
+        lambda x, w: F.rms_norm(x, (48,), w, 1e-5),
+        draw(3, 5, 48),
+        draw(48, seed=1),
+    )
 
 
 def test_swiglu() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,27 @@ from stages.model import Llama, LlamaConfig, generate, load, save
 SHAPES = {
     "tied": LlamaConfig(vocab_size=97, layers=2, width=32, heads=4, kv_heads=4, hidden=48, sequence=64, pad=1),
     "untied and grouped": LlamaConfig(
-        vocab_size=97, layers=3, width=32, heads=4, kv_heads=2, hidden=48, sequence=64, tied=False, eos=(0, 5), rope_theta=5e3
+        vocab_size=97,
+        layers=3,
+        width=32,
+        heads=4,
+        kv_heads=2,
+        hidden=48,
+        sequence=64,
+        tied=False,
+        eos=(0, 5),
+        rope_theta=5e3,
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two threads on a busy machine wait for each other longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=SHAPES)
@@ -87,7 +106,12 @@ def test_a_model_of_another_family_is_refused(tmp_path: Path, model: Llama) -> N
 @pytest.mark.parametrize("wrong", [{"heads": 5}, {"kv_heads": 3}, {"head_width": 7}])
 def test_a_shape_that_cannot_be_built_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="width|kv_heads"):
-        LlamaConfig(**({"vocab_size": 8, "layers": 1, "width": 32, "heads": 4, "kv_heads": 4, "hidden": 8, "sequence": 8} | wrong))  # type: ignore[arg-type]
+        LlamaConfig(
+            **(
+                {"vocab_size": 8, "layers": 1, "width": 32, "heads": 4, "kv_heads": 4, "hidden": 8, "sequence": 8}
+                | wrong
+            )
+        )  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
