@@ -23,7 +23,7 @@ def for_ray(cpus: int) -> dict[str, str]:
         **own,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_raylet_start_wait_time_s": "240",
+        "RAY_gcs_server_port_wait_time_s": "240",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path),

@@ -20,7 +20,7 @@ from typing import Any
 
 from infra import ray_keeper
 from infra.ray_environment import for_ray
-from infra.ray_faults import AGAIN, ended, fault_in, manifest_in
+from infra.ray_faults import AGAIN, ended, manifest_in
 from pipeline.errors import CorpusmillError, StageFailed, UsageError
 from pipeline.job import Job
 from pipeline.machine import machine
@@ -42,15 +42,14 @@ class RayFuture(Future[Manifest]):
 
 
 class RayExecutor:
-    """Runs jobs on a local Ray cluster of `cpus` cores (all by default); `dashboard` starts Ray's web page too."""
+    """Runs jobs on a local Ray cluster of `cpus` cores (all by default)."""
 
     name = "ray"
 
-    def __init__(self, *, cpus: int | None = None, dashboard: bool = False) -> None:
+    def __init__(self, *, cpus: int | None = None) -> None:
         self.cpus = cpus or int(machine()["cpus"])
         self.gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
         self.memory = float(machine()["memory_gib"])
-        self._dashboard = dashboard
         self._lock = threading.RLock()
         self._pending: dict[int, RayFuture] = {}
         self._count = 0
@@ -105,7 +104,7 @@ class RayExecutor:
                 pass_fds=(theirs.fileno(),), env=for_ray(self.cpus),
             )  # fmt: skip
         has = {"cpus": self.cpus, "gpus": self.gpus, "memory": int(self.memory * 2**30)}
-        self._send({**has, "folder": folder, "dashboard": self._dashboard, "object_store_memory": OBJECT_STORE_BYTES})
+        self._send({**has, "folder": folder, "object_store_memory": OBJECT_STORE_BYTES})
         self._listener = threading.Thread(target=self._listen, name="ray-answers", daemon=True)
         self._listener.start()
 
@@ -127,10 +126,9 @@ class RayExecutor:
     def _settle(self, ref: int, end: str) -> None:
         with self._lock:
             future = self._pending.pop(ref)
-        fault = fault_in(end)
-        if fault is None:
+        try:
             future.set_result(manifest_in(end))
-        else:
+        except Exception as fault:  # handed on through the future, as every executor does
             future.set_exception(fault)
 
     def _fail(self, why: str) -> None:

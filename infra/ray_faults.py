@@ -32,7 +32,10 @@ def fault_in(end: str) -> CorpusmillError | None:
     except (ImportError, AttributeError, CorpusmillError):
         cls = StageFailed
     kind: type[CorpusmillError] = cls if issubclass(cls, CorpusmillError) else StageFailed
-    return kind(fault["message"], mend=fault["mend"])
+    try:
+        return kind(fault["message"], mend=fault["mend"])
+    except TypeError:  # a subclass that is made another way
+        return StageFailed(fault["message"], mend=fault["mend"])
 
 
 def manifest_in(end: str) -> Manifest:

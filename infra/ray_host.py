@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import traceback
 from typing import Any
 
@@ -26,6 +27,8 @@ FOREVER_MS = 10**9
 PATIENCE_SECONDS = 240
 """How long a process of Ray's may take to start: four times Ray's own limit, for machines that are busy."""
 VITAL = ("raylet", "gcs_server")
+NEEDLESS = ("start_api_server", "start_monitor", "start_log_monitor")
+ADAPTED = ("resolve_ip_for_localhost", "get_node")
 
 
 class Host:
@@ -34,7 +37,7 @@ class Host:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._refs: dict[int, ray.ObjectRef[str]] = {}
-        self._waiting: dict[ray.ObjectRef[str], int] = {}
+        self._waiting: dict[ray.ObjectRef[str], tuple[int, str]] = {}
         self._lock = threading.Lock()
         self._links: Any = None
 
@@ -60,7 +63,7 @@ class Host:
         ref = self._links.link.options(name=f"link {job['label']}").remote(message["job"], *parents)
         with self._lock:
             self._refs[message["ref"]] = ref
-            self._waiting[ref] = message["ref"]
+            self._waiting[ref] = message["ref"], job["label"]
 
     def _watch(self) -> None:
         pause = threading.Event()
@@ -80,11 +83,11 @@ class Host:
 
     def _answer(self, ref: ray.ObjectRef[str]) -> None:
         with self._lock:
-            number = self._waiting.pop(ref)
+            number, label = self._waiting.pop(ref)
         try:
             end = ray.get(ref)
         except ray.exceptions.RayError as fault:
-            end = ray_jobs.lost(f"job {number}", fault)
+            end = ray_jobs.lost(f"stage {label!r}", fault)
         self._send({"ref": number, "end": end})
 
     def _lost(self, why: str) -> None:
@@ -96,17 +99,14 @@ class Host:
 
 def start(settings: dict[str, Any]) -> None:
     """Start a private local cluster on loopback. Workers stay warm for its whole life."""
-    if not settings["dashboard"]:
-        _only_vital()
-    # Ray would take a name or address of this machine that the network reaches; on loopback its servers listen there alone.
-    ray_services.resolve_ip_for_localhost = lambda host: host
+    _adapt()
     ray.init(
         address="local",
         num_cpus=settings["cpus"],
         num_gpus=settings["gpus"],
         _memory=settings["memory"],
         object_store_memory=settings["object_store_memory"],
-        include_dashboard=settings["dashboard"],
+        include_dashboard=False,
         log_to_driver=False,
         configure_logging=False,
         logging_level=logging.ERROR,
@@ -122,12 +122,30 @@ def start(settings: dict[str, Any]) -> None:
     )
 
 
-def _only_vital() -> None:
-    """Keep Ray from starting what one machine does not need: web API, autoscaler, log monitor; half the start."""
-    for name in ("start_api_server", "start_monitor", "start_log_monitor"):
-        if not hasattr(ray_node.Node, name):
-            raise RuntimeError(f"this Ray has no Node.{name}; use ray 2.60")
+def _adapt() -> None:
+    """Fit Ray to one machine: nothing listens beyond loopback, nothing starts that only a cluster needs, a slow start is borne.
+
+    Web API, autoscaler and log monitor are half of the CPU time of Ray's start. Ray has no settings for these three.
+    """
+    for place, name in (*((ray_node.Node, name) for name in NEEDLESS), *((ray_services, name) for name in ADAPTED)):
+        if not hasattr(place, name):
+            raise RuntimeError(f"this version of Ray has no {name}: use one that the constraints file allows")
+    for name in NEEDLESS:
         setattr(ray_node.Node, name, lambda *_, **__: None)
+    ray_services.resolve_ip_for_localhost = lambda host: host
+    ask: Any = ray_services.get_node
+
+    def patient(address: str, node: str) -> Any:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return ask(address, node)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    ray_services.get_node = patient
 
 
 def main() -> None:

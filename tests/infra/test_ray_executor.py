@@ -104,7 +104,9 @@ def test_many_stages_that_wait_cost_no_process_each(hand: Hand) -> None:
     assert hand.text(futures["end"].result(SECONDS)) == " ".join(["slept"] * 100)
 
 
-def test_a_stage_of_a_users_own_folder_reaches_its_shards(hand: Hand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_of_a_users_own_folder_reaches_its_shards(
+    hand: Hand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
     (folder / "a_users_own.py").write_text(
@@ -118,8 +120,19 @@ def test_a_stage_of_a_users_own_folder_reaches_its_shards(hand: Hand, tmp_path: 
     assert hand.text(hand.made(Upper(words=Own().out))) == "A B"
 
 
+def test_a_run_outlives_the_actor_that_links_its_stages(hand: Hand, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    futures = hand.over(Upper(words=Sleeps(seconds=1, begun=str(begun)).out))
+    _until_there(begun)
+    links = [child for child in psutil.Process().children(recursive=True) if "ray::link" in " ".join(child.cmdline()).lower()]
+    assert links, [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    for link in links:
+        link.kill()
+    assert hand.text(futures["upper"].result(SECONDS)) == "SLE"
+
+
 @pytest.mark.slow
-def test_a_dead_raylet_fails_what_was_pending_and_the_next_submit_starts_anew(tmp_path: Path) -> None:
+def test_a_dead_raylet_fails_what_was_pending_within_seconds(tmp_path: Path) -> None:
     executor = RayExecutor(cpus=1)
     hand, before = Hand(executor, tmp_path / "store"), _below(psutil.Process())
     begun = tmp_path / "begun"
@@ -162,7 +175,9 @@ except KeyboardInterrupt:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGINT"])
-def test_nothing_of_ray_is_seen_and_nothing_is_left_when_the_driver_is_stopped(tmp_path: Path, signal_name: str) -> None:
+def test_nothing_of_ray_is_seen_and_nothing_is_left_when_the_driver_is_stopped(
+    tmp_path: Path, signal_name: str
+) -> None:
     import pty
     import signal
 
