@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
 from pipeline import digest
 from pipeline.digest import FileRecord
+from pipeline.errors import StageFailed
 
 
 class Workspace:
@@ -26,8 +28,9 @@ class Workspace:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data, self.scratch = folder / "data", folder / "scratch"
-        self._parts, self._commits = folder / "part", folder / "commits"
-        shutil.rmtree(self._parts, ignore_errors=True)
+        shutil.rmtree(folder / "part", ignore_errors=True)
+        # a shard that outlived the process before this one goes on writing where nobody looks
+        self._parts, self._commits = folder / "part" / uuid.uuid4().hex[:8], folder / "commits"
         for directory in (self.data, self.scratch, self._parts, self._commits):
             directory.mkdir(parents=True, exist_ok=True)
         self._files: dict[str, tuple[int, int, FileRecord]] = {}
@@ -87,6 +90,8 @@ class Workspace:
         moved = []
         for path in digest.files_below(part):
             target = into / path.relative_to(part)
+            if target.relative_to(self.folder).as_posix() in self._files:
+                raise StageFailed(f"two shards wrote a file named {target.name}", mend="give each shard's files a name of its own")
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)
             moved.append(target)

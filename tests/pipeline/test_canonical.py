@@ -137,3 +137,8 @@ def test_what_has_no_stable_form_is_refused_by_its_place(value: object, place: s
         key(Made(value=value), {})
     assert fault.value.message.startswith(place)
     assert fault.value.mend
+
+
+def test_names_that_begin_with_a_dollar_are_refused() -> None:
+    with pytest.raises(KeyFault, match=r"names that begin with \$ are kept"):
+        canonical("stage.setting", {"$input": "Documents"})

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from pipeline import StageFailed
 from pipeline.workspace import Workspace
 
 NAMES = st.sampled_from(["data/a", "data/b", "data/deep/c", "scratch/a", "scratch/deep/d"])
@@ -73,7 +74,7 @@ class Killed(RuleBasedStateMachine):
         files = [path for folder in ("data", "scratch") for path in (self.root / folder).rglob("*") if path.is_file()]
         found = {path.relative_to(self.root).as_posix(): path.read_bytes() for path in files}
         assert found == self.committed
-        assert not list((self.root / "part").iterdir())
+        assert not [path for path in (self.root / "part").rglob("*") if path.is_file()]
 
     @invariant()
     def values_stand(self) -> None:
@@ -160,3 +161,26 @@ def test_a_path_outside_the_workspace_cannot_be_committed(tmp_path: Path) -> Non
     (tmp_path / "other").write_text("x")
     with pytest.raises(ValueError, match="other"):
         Workspace(tmp_path / "space").commit(tmp_path / "other")
+
+
+def test_two_shards_with_one_file_name_are_refused(tmp_path: Path) -> None:
+    work = Workspace(tmp_path)
+    for number in range(2):
+        part = work.part(f"shard-{number}")
+        (part / "same.txt").write_text(str(number))
+        if number == 0:
+            work.adopt(part, work.data, "first", 0)
+        else:
+            with pytest.raises(StageFailed, match="two shards wrote a file named same.txt"):
+                work.adopt(part, work.data, "second", 0)
+    assert (tmp_path / "data" / "same.txt").read_text() == "0"
+
+
+def test_a_shard_that_outlives_its_process_writes_where_nobody_looks(tmp_path: Path) -> None:
+    orphan = Workspace(tmp_path).part("shard-0")
+    again = Workspace(tmp_path)
+    part = again.part("shard-0")
+    orphan.mkdir(parents=True)
+    (orphan / "late.txt").write_text("late")
+    again.adopt(part, again.data, "shard", 1)
+    assert list(again.data.iterdir()) == [] and again.seal() == {}
