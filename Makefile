@@ -9,7 +9,9 @@ TORCH_INDEX ?=
 DIALS ?=
 NAME ?=
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Byte code is made at first use: most modules of these packages are never imported.
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+INSTALL := install --no-compile -c constraints.txt
 DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 MEASURED := PYTHONPATH="$(CURDIR):$(CURDIR)/tests/measure"
@@ -53,14 +55,14 @@ bench: $(DEV)
 $(DEMO): pyproject.toml constraints.txt | .venv/bin/python
 	@from=$$(date +%s); \
 	echo "install 1/2: torch (the largest)" && \
-	$(PIP) install $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -c constraints.txt torch setuptools && \
+	$(PIP) $(INSTALL) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch setuptools && \
 	echo "install 2/2: the other packages, pinned in constraints.txt" && \
-	$(PIP) install --no-build-isolation -c constraints.txt -e '.[all]' && \
+	$(PIP) $(INSTALL) --no-build-isolation -e '.[all]' && \
 	echo "install: $$(( $$(date +%s) - from )) s" && touch $@
 
 $(DEV): $(DEMO)
 	@echo "install: what the tests need" && \
-	$(PIP) install --no-build-isolation -c constraints.txt -e '.[all,dev]' && touch $@
+	$(PIP) $(INSTALL) --no-build-isolation -e '.[all,dev]' && touch $@
 
 constraints:
 	@{ sed -n '/^#/p' constraints.txt; \

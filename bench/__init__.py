@@ -1,0 +1,1 @@
+"""Benchmarks beside named peers or a stated floor: `make bench NAME=cli`."""

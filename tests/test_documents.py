@@ -1,0 +1,74 @@
+"""The pages people read tell the truth: their files and commands do what they say, and what they name is there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.house import ROOT
+from tests.pages import blocks, follow
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+
+@pytest.mark.slow
+def test_the_readmes_stage_and_dag_run_as_they_stand(tmp_path: Path) -> None:
+    _, first, second, tested = follow(ROOT / "README.md", tmp_path, dict(os.environ))
+    assert "first-words" in first
+    assert re.search(r"collect\s+cached", second), second
+    assert "1 passed" in tested
+
+
+@pytest.mark.slow
+def test_your_data_goes_from_json_lines_to_a_chat_model(tmp_path: Path) -> None:
+    _, plan, _, again = follow(ROOT / "docs" / "your-data.md", tmp_path, dict(os.environ))
+    assert "10 to run" in plan
+    assert re.search(r"pretrain\s+cached", again) and re.search(r"sft\s+run", again), again
+    assert list((tmp_path / ".corpusmill").glob("serve/*/*/data/smoke.json"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_command_and_option_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^|bin/)corpusmill ([a-z]+)", text, re.MULTILINE))
+    options = set(re.findall(r"corpusmill ([a-z]+) [^`\n]*?(--[a-z-]+)", text))
+    for command in sorted(named):
+        corpusmill = Path(sys.executable).parent / "corpusmill"
+        done = subprocess.run([corpusmill, command, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        missing = [option for owner, option in options if owner == command and option not in done.stdout]
+        assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_make_target_that_a_page_names_is_there(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^ {4})make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+    assert named - targets == set()
+
+
+def test_a_file_and_a_command_are_told_apart(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python one.py\nprint(1)\n```\n\n```sh\n# why\npython one.py\n```\n\n```text\nrm nothing\n```\n")
+    assert [(block.file, block.commands) for block in blocks(page)] == [
+        ("one.py", []),
+        ("", ["python one.py"]),
+        ("", []),
+    ]
+
+
+def test_a_command_that_fails_is_told_with_its_output(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```sh\npython -c 'raise SystemExit(\"no luck\")'\n```\n")
+    with pytest.raises(AssertionError, match="no luck"):
+        follow(page, tmp_path, dict(os.environ))
