@@ -7,11 +7,8 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -80,6 +77,8 @@ def _publish(fresh: Path, place: Path) -> None:
 
 
 def _download(requirement: str, folder: Path) -> Path:
+    import subprocess
+
     command = [
         sys.executable,
         "-m",
@@ -133,6 +132,9 @@ def _extract(archive: Path, pattern: str, folder: Path, address: str) -> None:
 
 
 def _members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
+    import tarfile
+    import zipfile
+
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as wheel:
             for member in wheel.infolist():
