@@ -41,7 +41,10 @@ class CollectChats(Stage[Chats]):
         counts = ctx.map(self._shard, items, unit="files")
         train, heldout = (sum(count[side] for count in counts) for side in ("train", "heldout"))
         if not train:
-            raise StageFailed(f"{self.source.at} holds no chat to train on", mend='write one {"messages": […]} a line, and lower heldout')
+            raise StageFailed(
+                f"{self.source.at} holds no chat to train on",
+                mend='write one {"messages": […]} a line, and lower heldout',
+            )
         ctx.log(chats=train + heldout, train=train, heldout=heldout)
 
     def _shard(self, item: tuple[int, str, str], folder: Path) -> dict[str, int]:
@@ -73,10 +76,17 @@ class CollectChats(Stage[Chats]):
 def checked(messages: object, place: str) -> list[dict[str, str]]:
     """`messages` as role and content alone. Raises SourceError, naming the place, where they are no conversation."""
     if not isinstance(messages, list) or not messages:
-        raise SourceError(f"{place} has no list of messages", mend='write {"messages": [{"role": "user", "content": "…"}, …]}')
+        raise SourceError(
+            f"{place} has no list of messages", mend='write {"messages": [{"role": "user", "content": "…"}, …]}'
+        )
     for turn in messages:
         if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
-            raise SourceError(f"{place}: {json.dumps(turn)[:80]} is no message", mend=f"a message has a role ({', '.join(ROLES)}) and a content")
+            raise SourceError(
+                f"{place}: {json.dumps(turn)[:80]} is no message",
+                mend=f"a message has a role ({', '.join(ROLES)}) and a content",
+            )
     if messages[-1]["role"] != "assistant" or len(messages) < 2:
-        raise SourceError(f"{place} does not end with an answer", mend="let the last of two or more messages be the assistant's")
+        raise SourceError(
+            f"{place} does not end with an answer", mend="let the last of two or more messages be the assistant's"
+        )
     return [{"role": turn["role"], "content": turn["content"]} for turn in messages]

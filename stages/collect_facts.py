@@ -35,10 +35,16 @@ class CollectFacts(Stage[Chats]):
 
     countries: Source = Field(default=COUNTRIES, description="countryinfo's data files, one JSON object a country")
     elements: Source = Field(default=ELEMENTS, description="periodictable's core.py, read as a literal and never run")
-    capitals: int = Field(default=100, ge=0, description="ask for the capital of so many of the most populous countries")
-    currencies: int = Field(default=40, ge=0, description="ask for the currency code of so many of them that have just one")
+    capitals: int = Field(
+        default=100, ge=0, description="ask for the capital of so many of the most populous countries"
+    )
+    currencies: int = Field(
+        default=40, ge=0, description="ask for the currency code of so many of them that have just one"
+    )
     symbols: int = Field(default=50, ge=0, description="ask for the symbols of the first so many elements")
-    largest_operand: int = Field(default=49, ge=-1, le=999, description="ask for sums of 0 to this and a digit; -1 for no sums")
+    largest_operand: int = Field(
+        default=49, ge=-1, le=999, description="ask for sums of 0 to this and a digit; -1 for no sums"
+    )
 
     @field_validator("countries", "elements", mode="before")
     @classmethod
@@ -51,7 +57,10 @@ class CollectFacts(Stage[Chats]):
         from stages.tuning.conversations import Chat, dialogue
 
         questions = sorted(self._questions(), key=lambda question: question.split == "heldout")
-        chats = [Chat(dialogue(asked.text, asked.answer), asked.category, asked.split, asked.answer, asked.checker) for asked in questions]
+        chats = [
+            Chat(dialogue(asked.text, asked.answer), asked.category, asked.split, asked.answer, asked.checker)
+            for asked in questions
+        ]
         conversations.write(out.path / "part-00000.parquet", chats)
         heldout = sum(chat.split == "heldout" for chat in chats)
         ctx.log(chats=len(chats), train=len(chats) - heldout, heldout=heldout)
@@ -63,7 +72,9 @@ class CollectFacts(Stage[Chats]):
             countries = tables.countries(self.countries.files().values())
             elements = [element for file in self.elements.files().values() for element in tables.elements(file)]
         except (ValueError, KeyError, SyntaxError) as fault:
-            raise SourceError(f"a fact table is not as expected: {fault}", mend="use the versions this stage names") from fault
+            raise SourceError(
+                f"a fact table is not as expected: {fault}", mend="use the versions this stage names"
+            ) from fault
         single = [country for country in countries if country.currency]
         return [
             *questions.capitals(countries[: self.capitals]),

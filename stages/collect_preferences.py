@@ -56,10 +56,17 @@ class CollectPreferences(Stage[Preferences]):
                 f"{len(asked)} questions gave {total['pairs']} pairs of a right and a wrong answer, and {self.least} are needed",
                 mend="train Sft longer (or less, if it is never wrong), raise questions, samples or temperature, or set reference=True",
             )
-        ctx.log(questions=len(asked), pairs=total["pairs"], from_reference=total["reference"], sampled_right=total["right"] / total["sampled"])
+        ctx.log(
+            questions=len(asked),
+            pairs=total["pairs"],
+            from_reference=total["reference"],
+            sampled_right=total["right"] / total["sampled"],
+        )
 
 
-def _shard(model: Path, manner: Manner, settings: dict[str, Any], item: tuple[int, list[Chat]], folder: Path) -> dict[str, int]:
+def _shard(
+    model: Path, manner: Manner, settings: dict[str, Any], item: tuple[int, list[Chat]], folder: Path
+) -> dict[str, int]:
     from dataclasses import replace
 
     from stages.evaluation.answering import chat as ask
@@ -67,7 +74,11 @@ def _shard(model: Path, manner: Manner, settings: dict[str, Any], item: tuple[in
 
     index, chats = item
     times = settings["samples"]
-    answers = ask(model, [asked.prompt for asked in chats for _ in range(times)], replace(manner, seed=manner.seed * 1_000_003 + index))
+    answers = ask(
+        model,
+        [asked.prompt for asked in chats for _ in range(times)],
+        replace(manner, seed=manner.seed * 1_000_003 + index),
+    )
     rows, right_count, referenced = [], 0, 0
     for place, asked in enumerate(chats):
         drawn = list(dict.fromkeys(answers[place * times : (place + 1) * times]))
@@ -86,7 +97,12 @@ def _shard(model: Path, manner: Manner, settings: dict[str, Any], item: tuple[in
 def _pair(asked: Chat, chosen: str, rejected: str, origin: str) -> dict[str, Any]:
     turn = [[{"role": "assistant", "content": text}] for text in (chosen, rejected)]
     metadata = {"category": asked.category, "chosen": origin, "rejected": "model", "checker": asked.checker}
-    return {"prompt": asked.prompt, "chosen": turn[0], "rejected": turn[1], "metadata": json.dumps(metadata, sort_keys=True)}
+    return {
+        "prompt": asked.prompt,
+        "chosen": turn[0],
+        "rejected": turn[1],
+        "metadata": json.dumps(metadata, sort_keys=True),
+    }
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -95,5 +111,7 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     from stages.kinds import write_shard
     from stages.tuning.conversations import message_list
 
-    schema = pa.schema([*((name, message_list()) for name in ("prompt", "chosen", "rejected")), ("metadata", pa.string())])
+    schema = pa.schema(
+        [*((name, message_list()) for name in ("prompt", "chosen", "rejected")), ("metadata", pa.string())]
+    )
     write_shard(path, pa.Table.from_pylist(rows, schema=schema))

@@ -26,12 +26,20 @@ class Dpo(Stage[Model]):
     preferences: Preferences = Field(description="prompt, chosen and rejected, conversational")
     steps: int = Field(default=60, ge=1, description="updates of the weights")
     batch_size: int = Field(default=16, ge=1, description="pairs in an update")
-    learning_rate: float = Field(default=1e-4, gt=0, description="highest learning rate (AdamW); it falls linearly to zero")
+    learning_rate: float = Field(
+        default=1e-4, gt=0, description="highest learning rate (AdamW); it falls linearly to zero"
+    )
     beta: float = Field(default=0.2, gt=0, description="how strongly the model is held to the reference")
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
-    heldout: float = Field(default=0.15, gt=0, lt=1, description="share of the questions whose pairs measure and do not train")
-    max_length: int = Field(default=128, ge=8, description="tokens of a prompt and an answer; what is longer is cut off")
-    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of activations; weights stay float32")
+    heldout: float = Field(
+        default=0.15, gt=0, lt=1, description="share of the questions whose pairs measure and do not train"
+    )
+    max_length: int = Field(
+        default=128, ge=8, description="tokens of a prompt and an answer; what is longer is cut off"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of activations; weights stay float32"
+    )
     seed: int = Field(default=0, ge=0, description="of the order of pairs")
     threads: int = Field(default=2, ge=1, description="CPU threads; results are exact for a fixed number")
 
@@ -47,21 +55,35 @@ class Dpo(Stage[Model]):
 
         train, heldout = self._pairs()
         if not train or not heldout:
-            raise StageFailed(f"{len(train)} pairs to train on and {len(heldout)} to measure with are too few", mend="collect more preferences")
+            raise StageFailed(
+                f"{len(train)} pairs to train on and {len(heldout)} to measure with are too few",
+                mend="collect more preferences",
+            )
 
         def build(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, arguments: dict[str, Any]) -> Trainer:
             from datasets import Dataset
             from trl import DPOConfig, DPOTrainer
+            from trl.trainer import dpo_trainer
+
+            dpo_trainer.tqdm = _silent  # its bars over the reference's log-probabilities have no switch
 
             config = DPOConfig(
-                **arguments, beta=self.beta, precompute_ref_log_probs=True, per_device_eval_batch_size=self.batch_size, eval_strategy="no"
+                **arguments,
+                beta=self.beta,
+                precompute_ref_log_probs=True,
+                per_device_eval_batch_size=self.batch_size,
+                eval_strategy="no",
             )
             rows, kept = Dataset.from_list(train), Dataset.from_list(heldout)
-            return DPOTrainer(model=model, args=config, train_dataset=rows, eval_dataset=kept, processing_class=tokenizer)
+            return DPOTrainer(
+                model=model, args=config, train_dataset=rows, eval_dataset=kept, processing_class=tokenizer
+            )
 
         def measure(trainer: Trainer) -> None:
             found = trainer.evaluate()
-            ctx.log(preference_accuracy=found["eval_rewards/accuracies"], preference_margin=found["eval_rewards/margins"])
+            ctx.log(
+                preference_accuracy=found["eval_rewards/accuracies"], preference_margin=found["eval_rewards/margins"]
+            )
 
         settings = self.model_dump(include=set(Recipe.__dataclass_fields__))
         tune(self.model.path, out.path, ctx, Recipe(**settings), build, measure)
@@ -77,3 +99,7 @@ class Dpo(Stage[Model]):
         for row in self.preferences.rows(["prompt", "chosen", "rejected"]):
             sides[fraction(json.dumps(row["prompt"], ensure_ascii=False)) < self.heldout].append(row)
         return sides
+
+
+def _silent(iterable: Any, **_: Any) -> Any:
+    return iterable

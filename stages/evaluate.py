@@ -28,7 +28,9 @@ class Evaluate(Stage[Report]):
 
     model: Model = Field(description="a Llama checkpoint, or a folder with model.gguf")
     chats: Chats = Field(description="conversations; those marked held out are asked")
-    tokens: Tokens | None = Field(default=None, description="encoded documents for bits per byte on their validation split")
+    tokens: Tokens | None = Field(
+        default=None, description="encoded documents for bits per byte on their validation split"
+    )
     shots: int = Field(default=0, ge=0, description="answered training questions shown before each; 0 asks in chat")
     max_questions: int = Field(default=200, ge=1, description="questions of each category at most, drawn by their hash")
     max_tokens: int = Field(default=24, ge=1, description="length of an answer at most, in tokens")
@@ -42,7 +44,9 @@ class Evaluate(Stage[Report]):
 
         chats = self._drawn("heldout", self.max_questions)
         if not chats:
-            raise StageFailed("no held-out chat has a checker", mend="hold some out: CollectChats(heldout=0.1, checker='exact')")
+            raise StageFailed(
+                "no held-out chat has a checker", mend="hold some out: CollectChats(heldout=0.1, checker='exact')"
+            )
         judged = scores.judge(chats, self._answers(chats, ctx))
         report: dict[str, Any] = {
             "shots": self.shots,
@@ -86,7 +90,11 @@ class Evaluate(Stage[Report]):
         shown = self._drawn("train", 1000)
         prompts = []
         for chat in chats:
-            alike = {other.answer: other for other in shown if other.category == chat.category and other.answer != chat.answer}
+            alike = {
+                other.answer: other
+                for other in shown
+                if other.category == chat.category and other.answer != chat.answer
+            }
             lines = [_line(other) for other in list(alike.values())[: self.shots]]
             prompts.append("\n".join([*lines, f"Question: {chat.prompt[-1]['content']} Answer:"]))
         return prompts
@@ -118,7 +126,13 @@ def _spread(judged: list[Judged], most: int) -> list[Judged]:
 def _example(item: Judged) -> dict[str, Any]:
     chat = item.chat
     question = chat.prompt[-1]["content"]
-    return {"category": chat.category, "question": question, "expected": chat.answer, "answer": item.answer, "right": item.right}
+    return {
+        "category": chat.category,
+        "question": question,
+        "expected": chat.answer,
+        "answer": item.answer,
+        "right": item.right,
+    }
 
 
 def _plain(name: str) -> str:

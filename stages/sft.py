@@ -24,10 +24,14 @@ class Sft(Stage[Model]):
     chats: Chats = Field(description="conversations; those marked held out are never trained on")
     steps: int = Field(default=700, ge=1, description="updates of the weights")
     batch_size: int = Field(default=16, ge=1, description="conversations in an update")
-    learning_rate: float = Field(default=2e-3, gt=0, description="highest learning rate (AdamW); it falls linearly to zero")
+    learning_rate: float = Field(
+        default=2e-3, gt=0, description="highest learning rate (AdamW); it falls linearly to zero"
+    )
     warmup: float = Field(default=0.03, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     max_length: int = Field(default=128, ge=8, description="tokens of a conversation; what is longer is cut off")
-    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of activations; weights stay float32")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of activations; weights stay float32"
+    )
     seed: int = Field(default=0, ge=0, description="of the order of conversations")
     threads: int = Field(default=2, ge=1, description="CPU threads; results are exact for a fixed number")
 

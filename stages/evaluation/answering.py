@@ -36,7 +36,9 @@ def chat(folder: Path, conversations: Sequence[Sequence[Message]], manner: Manne
 def complete(folder: Path, texts: Sequence[str], manner: Manner) -> list[str]:
     """What a base model writes after each text, up to the end of the line. Raises StageFailed for a GGUF file."""
     if (folder / "model.gguf").exists():
-        raise StageFailed("a GGUF file is asked in chat only", mend="set shots=0, or evaluate the model before quantization")
+        raise StageFailed(
+            "a GGUF file is asked in chat only", mend="set shots=0, or evaluate the model before quantization"
+        )
     return [answer.partition("\n")[0].strip() for answer in _generate(folder, texts, manner, completion=True)]
 
 
@@ -45,7 +47,9 @@ def _gguf(folder: Path, conversations: Sequence[Sequence[Message]], manner: Mann
         raise StageFailed("a GGUF file gives greedy answers here", mend="sample from the model before quantization")
     from stages.service.llama_cpp import answer_all
 
-    return [text.strip() for text in answer_all(folder, conversations, max_tokens=manner.max_tokens, threads=manner.threads)]
+    return [
+        text.strip() for text in answer_all(folder, conversations, max_tokens=manner.max_tokens, threads=manner.threads)
+    ]
 
 
 def _generate(folder: Path, texts: Sequence[str], manner: Manner, *, completion: bool) -> list[str]:
@@ -61,7 +65,13 @@ def _generate(folder: Path, texts: Sequence[str], manner: Manner, *, completion:
         start = [model.config.bos] if completion else []  # a base model has seen every document begin so
         prompts = [start + tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
         answers = generate(
-            model, prompts, manner.max_tokens, stop_ids(folder), manner.temperature, top_k=manner.top_k, seed=manner.seed
+            model,
+            prompts,
+            manner.max_tokens,
+            stop_ids(folder),
+            manner.temperature,
+            top_k=manner.top_k,
+            seed=manner.seed,
         )
         return [str(tokenizer.decode(ids)) for ids in answers]
     finally:
@@ -75,7 +85,9 @@ def load_llama(folder: Path) -> Any:
     try:
         return load(folder)
     except (ValueError, KeyError, FileNotFoundError) as fault:
-        raise StageFailed(f"the model cannot be asked: {fault}", mend="give a Llama checkpoint or a folder with model.gguf") from fault
+        raise StageFailed(
+            f"the model cannot be asked: {fault}", mend="give a Llama checkpoint or a folder with model.gguf"
+        ) from fault
 
 
 def stop_ids(folder: Path) -> list[int]:

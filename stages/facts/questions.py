@@ -30,7 +30,9 @@ def capitals(table: Sequence[Country]) -> Iterator[Question]:
 
 def currencies(table: Sequence[Country]) -> Iterator[Question]:
     """The currency code of each country that has exactly one."""
-    yield from _phrased("currency", CURRENCY, [(row.name, f"{row.currency}.") for row in table if row.currency], "symbol")
+    yield from _phrased(
+        "currency", CURRENCY, [(row.name, f"{row.currency}.") for row in table if row.currency], "symbol"
+    )
 
 
 def symbols(table: Sequence[Element]) -> Iterator[Question]:

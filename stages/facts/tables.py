@@ -47,7 +47,9 @@ def elements(source: Path) -> list[Element]:
     Raises ValueError where the file has no such literal.
     """
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        named = isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "element_base"
+        named = (
+            isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "element_base"
+        )
         if named and isinstance(node, ast.AnnAssign) and node.value is not None:
             table = ast.literal_eval(node.value)
             return [Element(row[0].lower(), row[1], number) for number, row in sorted(table.items()) if number > 0]

@@ -46,7 +46,10 @@ def write(path: Path, chats: Iterable[Chat]) -> None:
 
     rows = list(chats)
     metadata = [
-        json.dumps({"category": chat.category, "split": chat.split, "answer": chat.answer, "checker": chat.checker}, sort_keys=True)
+        json.dumps(
+            {"category": chat.category, "split": chat.split, "answer": chat.answer, "checker": chat.checker},
+            sort_keys=True,
+        )
         for chat in rows
     ]
     columns = {
@@ -63,7 +66,9 @@ def read(chats: Chats, split: Split) -> list[Chat]:
         said: dict[str, Any] = json.loads(row.get("metadata") or "{}")
         if said.get("split", "train") == split:
             messages = [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
-            found.append(Chat(messages, said.get("category", "chat"), split, said.get("answer", ""), said.get("checker", "")))
+            found.append(
+                Chat(messages, said.get("category", "chat"), split, said.get("answer", ""), said.get("checker", ""))
+            )
     return found
 
 

@@ -82,7 +82,9 @@ Build = Callable[["PreTrainedModel", "PreTrainedTokenizerBase", dict[str, Any]],
 
 def quiet() -> None:
     """Keep transformers, datasets and TRL off the network and off the terminal. Call before they are imported."""
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    os.environ.update(
+        HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false"
+    )
     os.environ.update(TRL_EXPERIMENTAL_SILENCE="1", TRANSFORMERS_VERBOSITY="error", HF_HUB_DISABLE_PROGRESS_BARS="1")
     warnings.filterwarnings("ignore", module=r"(transformers|trl|accelerate|datasets|torch|torchao)(\..*)?")
     import datasets
@@ -96,7 +98,9 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def tune(source: Path, out: Path, ctx: Context, recipe: Recipe, build: Build, finish: Callable[[Trainer], None] | None = None) -> None:
+def tune(
+    source: Path, out: Path, ctx: Context, recipe: Recipe, build: Build, finish: Callable[[Trainer], None] | None = None
+) -> None:
     """Train the checkpoint at `source` by `recipe` and write the result to `out`; `finish` may measure the trainer after."""
     quiet()
     import torch
@@ -156,7 +160,10 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     text = str(tokenizer.apply_chat_template(chat, tokenize=False)).rstrip()
     last = int(tokenizer(text, add_special_tokens=False)["input_ids"][-1])
     if last not in tokenizer.all_special_ids and last not in tokenizer.added_tokens_decoder:
-        raise StageFailed("the chat template ends an answer with no special token", mend="end the assistant's turn with one, such as <|end|>")
+        raise StageFailed(
+            "the chat template ends an answer with no special token",
+            mend="end the assistant's turn with one, such as <|end|>",
+        )
     return last
 
 
@@ -167,7 +174,9 @@ def save(model: Any, source: Path, out: Path, end: int) -> None:
     eos = [end, *(token for token in _ids(model.config.eos_token_id) if token != end)]
     model.config.use_cache = True
     model.config.eos_token_id = eos
-    model.generation_config = GenerationConfig(bos_token_id=model.config.bos_token_id, eos_token_id=eos, pad_token_id=model.config.pad_token_id)
+    model.generation_config = GenerationConfig(
+        bos_token_id=model.config.bos_token_id, eos_token_id=eos, pad_token_id=model.config.pad_token_id
+    )
     model.save_pretrained(out)
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"):
         if (source / name).exists():

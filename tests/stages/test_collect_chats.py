@@ -1,0 +1,66 @@
+"""CollectChats: a user's own JSON lines become chats, split by what is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import Context, StageFailed
+from pipeline.errors import SourceError
+from stages.collect_chats import CollectChats
+from stages.kinds import Chats
+from stages.tuning.conversations import dialogue, read
+
+
+def collected(folder: Path, lines: list[str], **settings: object) -> Chats:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    out = Chats(folder / "work" / "data")
+    CollectChats(source=str(folder / "mine.jsonl"), **settings).run(out, Context.local(folder / "work"))
+    return out
+
+
+def chats(count: int) -> list[str]:
+    return [json.dumps({"messages": dialogue(f"What is {number}?", f"Number {number}.")}) for number in range(count)]
+
+
+def test_every_chat_is_kept_on_one_side(tmp_path: Path) -> None:
+    out = collected(tmp_path, [*chats(200), ""], heldout=0.2)
+    train, heldout = read(out, "train"), read(out, "heldout")
+    assert len(train) + len(heldout) == 200
+    assert 20 < len(heldout) < 60
+    assert heldout[0].answer == heldout[0].messages[-1]["content"] and heldout[0].checker == "exact"
+
+
+def test_the_same_question_never_stands_on_both_sides(tmp_path: Path) -> None:
+    lines = [json.dumps({"messages": dialogue(f"Q{number % 20}", f"A{number}")}) for number in range(100)]
+    out = collected(tmp_path, lines, heldout=0.5)
+    sides = [{chat.messages[0]["content"] for chat in read(out, split)} for split in ("train", "heldout")]
+    assert sides[0] and sides[1] and not sides[0] & sides[1]
+
+
+def test_the_order_of_lines_moves_no_chat_across_the_split(tmp_path: Path) -> None:
+    first = collected(tmp_path / "a", chats(50), heldout=0.3)
+    second = collected(tmp_path / "b", chats(50)[::-1], heldout=0.3)
+    assert sorted(map(str, read(first, "heldout"))) == sorted(map(str, read(second, "heldout")))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "mine.jsonl, line 2 is not JSON"),
+        ('{"text": "no"}', "mine.jsonl, line 2 has no list of messages"),
+        ('{"messages": [{"role": "bot", "content": "x"}]}', "line 2.*is no message"),
+        ('{"messages": [{"role": "user", "content": "x"}]}', "line 2 does not end with an answer"),
+    ],
+)
+def test_a_broken_line_is_named_by_file_and_number(tmp_path: Path, line: str, said: str) -> None:
+    with pytest.raises(SourceError, match=said):
+        collected(tmp_path, [*chats(1), line])
+
+
+def test_no_chat_at_all_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(StageFailed, match="no chat to train on"):
+        collected(tmp_path, [""])
