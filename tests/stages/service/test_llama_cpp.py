@@ -1,0 +1,64 @@
+"""llama.cpp's engine: right, the same each time, quiet, bounded, and gone when closed."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline import StageFailed
+from stages.service.engine import Ask, AskRefused
+from stages.service.llama_cpp import LlamaCpp, answer_all, open_engine, trained_context
+from tests.tiny_llama import FACTS, trained
+
+CONVERSATIONS = [[{"role": "user", "content": question}] for question in FACTS]
+
+
+def test_greedy_answers_are_right_and_the_same_each_time() -> None:
+    first = answer_all(trained()[1], CONVERSATIONS * 3)
+    assert first == list(FACTS.values()) * 3 == answer_all(trained()[1], CONVERSATIONS * 3)
+
+
+def test_text_comes_piece_by_piece_and_can_be_stopped() -> None:
+    pieces: list[str] = []
+    with open_engine(trained()[1]) as engine:
+        whole = engine.answer(Ask(CONVERSATIONS[0], 16), lambda piece: bool(pieces.append(piece)))
+        cut = engine.answer(Ask(CONVERSATIONS[0], 16), lambda _: True)
+    assert whole.text == "".join(pieces) == "Paris." and whole.finish == "stop"
+    assert cut.text == pieces[0] != whole.text
+
+
+def test_what_does_not_fit_the_context_is_refused() -> None:
+    assert trained_context(trained()[1] / "model.gguf") == 128
+    with open_engine(trained()[1]) as engine, pytest.raises(AskRefused, match="the model reads 128") as fault:
+        engine.answer(Ask(CONVERSATIONS[0] * 20))
+    assert fault.value.code == "context_length_exceeded"
+
+
+def test_log_probabilities_of_the_next_token_add_up_to_one() -> None:
+    import math
+
+    with open_engine(trained()[1]) as engine:
+        ids = engine.tokenize("<|user|>What is the capital of France?<|end|><|assistant|>")
+        found = engine.next_token(ids, 384)
+        best = max(found, key=lambda token: found[token])
+        assert best == engine.tokenize("Paris.")[0]
+    assert len(found) > 300 and math.isclose(sum(map(math.exp, found.values())), 1, abs_tol=1e-3)
+
+
+def test_nothing_is_printed_and_nothing_stays(capfd: pytest.CaptureFixture[str]) -> None:
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    engine = LlamaCpp(trained()[1] / "model.gguf", parallel=2)
+    folder = engine.socket.parent
+    assert folder.stat().st_mode & 0o077 == 0
+    engine.answer(Ask(CONVERSATIONS[0]))
+    engine.close()
+    engine.close()
+    assert not folder.exists() and threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) <= files
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_a_folder_without_gguf_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StageFailed, match=r"holds no model.gguf"):
+        open_engine(tmp_path)
