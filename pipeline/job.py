@@ -42,6 +42,7 @@ class Job(BaseModel):
     parents: tuple[str, ...]
     inputs: dict[str, tuple[int, str]]
     resources: dict[str, Any]
+    code: str
     path: tuple[str, ...] = ()
     force: bool = False
 
@@ -61,6 +62,7 @@ class Job(BaseModel):
             parents=tuple(labels),
             inputs={place: (labels.index(makers[place]), kinds[place]) for place in makers},
             resources=stage.resources.model_dump(),
+            code=code_record(type(stage)).digest,
             path=import_path(type(stage)),
             force=force,
         )
@@ -76,7 +78,7 @@ class Job(BaseModel):
         """The attempt in force, if this job need not run."""
         store = Store(self.store)
         stage = self._open(store, inputs)
-        return None if self.force else store.in_force(stage.stage_name(), self._key(stage, inputs), code_record(type(stage)).digest)
+        return None if self.force else store.in_force(stage.stage_name(), self._key(stage, inputs), self._code(stage).digest)
 
     def execute(self, inputs: Sequence[Manifest], *, executor: str, backend: Backend | None = None) -> Manifest:
         """The attempt in force, or a new one made here. Raises CorpusmillError; a bug in the stage becomes StageFailed."""
@@ -97,11 +99,18 @@ class Job(BaseModel):
     def _key(self, stage: Stage[Any], inputs: Sequence[Manifest]) -> str:
         return canonical.key(stage, {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()})
 
+    def _code(self, stage: Stage[Any]) -> CodeRecord:
+        """The code as it is here. It must be what was planned: a file edited since may or may not be what is imported."""
+        code = code_record(type(stage))
+        if code.digest != self.code:
+            raise StageFailed(f"the code of stage {self.label!r} changed while the run was on", mend="run the same command again")
+        return code
+
     def _execute(
         self, store: Store, emit: Emitter, inputs: Sequence[Manifest], executor: str, backend: Backend | None
     ) -> Manifest:
         stage = self._open(store, inputs)
-        key, code = self._key(stage, inputs), code_record(type(stage))
+        key, code = self._key(stage, inputs), self._code(stage)
         asked = time.time()
 
         def found() -> Manifest | None:

@@ -103,7 +103,7 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], store: Store, forced: 
     if forced:
         return entry("run", "asked for")
     if unsettled and force:
-        return entry("depends", f"unless {' and '.join(unsettled)} yields the same bytes")
+        return entry("depends", _unless(unsettled))
     if unsettled:
         return entry("run", _why(settings, code, {}, makers, last, unsettled))
     if force:
@@ -111,6 +111,10 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], store: Store, forced: 
     if made:
         return entry("drift", explain_drift(made[0].code, code))
     return entry("run", _why(settings, code, known, makers, last, []))
+
+
+def _unless(labels: list[str]) -> str:
+    return f"unless {' and '.join(labels)} yield{'s' if len(labels) == 1 else ''} the same bytes"
 
 
 def _digest(entry: Entry) -> str | None:

@@ -27,6 +27,8 @@ class Collect(Stage[Documents]):
     Raises SourceError for a missing file, a pin that does not hold and a row that cannot be read, StageFailed when no text is found.
     """
 
+    shows = ("documents",)
+
     source: Annotated[Source | str, BeforeValidator(as_source)] = Field(
         description="where the raw text comes from: a path, pypi:…, or a Source"
     )

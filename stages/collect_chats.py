@@ -23,6 +23,8 @@ class CollectChats(Stage[Chats]):
     of what is asked, so that the same question never stands on both sides. Raises SourceError with file and line.
     """
 
+    shows = ("train", "heldout")
+
     source: Source = Field(description="JSON lines files: a path, a folder or a pattern, or files inside a package")
     heldout: float = Field(default=0.1, ge=0, lt=1, description="share of the questions kept for evaluation")
     checker: Literal["exact", "contains", "number", "symbol", ""] = Field(

@@ -33,6 +33,8 @@ class CollectFacts(Stage[Chats]):
     Every chat's metadata says its category, split, answer and checker (a name in ``stages.facts.checkers``).
     """
 
+    shows = ("train", "heldout")
+
     countries: Source = Field(default=COUNTRIES, description="countryinfo's data files, one JSON object a country")
     elements: Source = Field(default=ELEMENTS, description="periodictable's core.py, read as a literal and never run")
     capitals: int = Field(

@@ -26,6 +26,8 @@ class CollectPreferences(Stage[Preferences]):
     Raises StageFailed where fewer than `least` pairs were found.
     """
 
+    shows = ("pairs", "sampled_right")
+
     model: Model = Field(description="the model that answers: a Llama checkpoint, as Sft makes it")
     chats: Chats = Field(description="conversations with checkers; those of the split train are asked")
     questions: int = Field(default=384, ge=1, description="training questions asked, drawn by their hash")

@@ -29,6 +29,8 @@ class CollectPydoc(Stage[Documents]):
     this Python lacks are noted and left out. Raises StageFailed on another Python than `python`, or when no page can be rendered.
     """
 
+    shows = ("documents",)
+
     modules: tuple[str, ...] = Field(default=MODULES, description="importable names, each a page")
     classes: bool = Field(
         default=True, description="also a page for each public class of a module, as pydoc serves them"

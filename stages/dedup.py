@@ -17,6 +17,8 @@ class Dedup(Stage[Documents]):
     names for each dropped document the one kept in its place, how (exact or near) and their similarity.
     """
 
+    shows = ("documents_in", "exact_duplicates", "near_duplicates", "documents_unique")
+
     documents: Documents | tuple[Documents, ...]
     threshold: float = Field(
         default=0.8, gt=0, lt=1, description="Jaccard similarity from which on two documents are the same"

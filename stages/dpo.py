@@ -22,6 +22,8 @@ class Dpo(Stage[Model]):
     run goes on after its last committed checkpoint. Raises StageFailed where there are too few pairs.
     """
 
+    shows = ("preference_accuracy", "pairs")
+
     model: Model = Field(description="the chat model to start from, which is also the reference")
     preferences: Preferences = Field(description="prompt, chosen and rejected, conversational")
     steps: int = Field(default=60, ge=1, description="updates of the weights")

@@ -16,6 +16,8 @@ SPLITS = ("train", "validation", "test")
 class Encode(Stage[Tokens]):
     """Encode, shuffle and pack documents, each ended by <|endoftext|>; repeat chosen sources in the training split alone."""
 
+    shows = ("tokens", "train_documents", "validation_documents")
+
     documents: Documents | tuple[Documents, ...]
     tokenizer: Tokenizer
     validation: float = Field(

@@ -26,6 +26,8 @@ class Evaluate(Stage[Report]):
     is a Llama checkpoint or a folder with model.gguf. Raises StageFailed where no held-out chat can be judged.
     """
 
+    shows = ("accuracy", "low", "high", "questions")
+
     model: Model = Field(description="a Llama checkpoint, or a folder with model.gguf")
     chats: Chats = Field(description="conversations; those marked held out are asked")
     tokens: Tokens | None = Field(

@@ -22,6 +22,8 @@ class Filter(Stage[Documents]):
     Raises StageFailed, with the counts by reason, when nothing is left.
     """
 
+    shows = ("documents_in", "documents_kept")
+
     documents: Documents
     rules: tuple[Rule, ...] = Field(
         default=("language", "quality", "repetition", "c4"), description="the rules, in the order they are asked"

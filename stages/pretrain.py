@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Pretrain(Stage[Model]):
     """Train a Llama from nothing; `depth` is the one dial of its size, and everything else follows unless set."""
 
+    shows = ("bits_per_byte", "tokens_per_second", "parameters")
+
     tokens: Tokens
     tokenizer: Tokenizer
     depth: int = Field(default=4, ge=1, description="blocks; width, heads and the feed-forward's size follow from it")

@@ -23,6 +23,8 @@ class Quantize(Stage[Model]):
     (one scale per output channel, weights only). Fails where the exported file does not compute what transformers does.
     """
 
+    shows = ("ratio", "kl")
+
     model: Model
     format: Literal["q8_0", "q4_0", "f16", "f32", "int8"] = Field(
         default="q8_0", description="form of the matrices; all but int8 are GGUF"

