@@ -3,9 +3,12 @@
 import graphlib
 import importlib
 import json
+import re
 import subprocess
 import sys
+import tomllib
 import typing
+from importlib.metadata import packages_distributions
 
 import pytest
 from pydantic.fields import FieldInfo
@@ -90,3 +93,27 @@ def _is_input(field: FieldInfo) -> bool:
             return True
         pending.extend(typing.get_args(one))
     return False
+
+
+def test_every_library_that_is_imported_is_a_declared_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    written = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    declared = {re.split(r"[\[><=~ ]", one)[0].lower().replace("_", "-") for one in written}
+    brings = packages_distributions()
+    undeclared = {
+        f"{source.name}: {top}"
+        for source in sources(*PACKAGES, "bench")
+        for top in {module.split(".")[0] for module, _ in source.imports()}
+        if top not in (*sys.stdlib_module_names, *PACKAGES, "bench", "pydantic_core")
+        and not {name.lower().replace("_", "-") for name in brings.get(top, [top])} & declared
+    }
+    assert undeclared == set()
+
+
+def test_every_declared_dependency_is_pinned() -> None:
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    written = [*project["dependencies"], *(one for name in extras if name != "modal" for one in extras[name])]
+    names = {re.split(r"[\[><=~ ]", one)[0].lower().replace("_", "-") for one in written} - {"corpusmill"}
+    assert {name for name in names if f"\n{name}==" not in pins} == set()
