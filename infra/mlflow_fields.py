@@ -43,6 +43,8 @@ def params(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _flat(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and set(value) == {"_input"}:
+        return  # an input's place among the settings: MLflow is told of it as a dataset
     if isinstance(value, Mapping) and value:
         for key in value:
             yield from _flat(f"{place}.{key}" if place else str(key), value[key])

@@ -12,20 +12,10 @@ from pipeline.tracker import RunRecord
 
 LONGEST = 7500  # bytes; the description is a tag, and MLflow refuses a tag above 8,000
 KEY_METRICS = (
-    "accuracy",
-    "exact",
-    "bits_per_byte",
-    "bpb",
-    "val_loss",
-    "loss",
-    "kept",
-    "unique",
-    "documents",
-    "tokens",
-    "chats",
-    "pairs",
-)
-"""What says most about a stage, the most telling first; a metric counts where its name contains one of these."""
+    "accuracy", "preference_accuracy", "bits_per_byte", "loss", "right",
+    "documents_unique", "documents_kept", "vocab_size", "tokens", "pairs", "chats", "documents",
+)  # fmt: skip
+"""The figure that says most about a stage: the first of these that it has."""
 
 
 @dataclass
@@ -54,9 +44,8 @@ def version_link(text: str, model: str, version: str) -> str:
 def key_metric(metrics: Mapping[str, float]) -> str:
     """The metric that says most about a stage, by the order of `KEY_METRICS`, else its first, as ``name value``."""
     for wanted in KEY_METRICS:
-        for name in sorted(metrics, key=len):
-            if wanted in name:
-                return f"{name} {number(metrics[name])}"
+        if wanted in metrics:
+            return f"{wanted} {number(metrics[wanted])}"
     first = next(iter(metrics), None)
     return "" if first is None else f"{first} {number(metrics[first])}"
 
@@ -138,10 +127,12 @@ def version_page(manifest: Manifest, experiment: str, run: str, record: RunRecor
     return "\n".join(lines)
 
 
-def row_of(label: str, record: RunRecord, state: str, run: str, manifest: Manifest | None) -> Row:
+def row_of(
+    label: str, record: RunRecord, state: str, run: str, manifest: Manifest | None, seconds: float | None = None
+) -> Row:
     """The row of a stage that has ended with `manifest`, or without one."""
     made_from = tuple(dict.fromkeys(record.stages[label].inputs.values())) if label in record.stages else ()
     if manifest is None:
-        return Row(label, state, run, made_from=made_from)
+        return Row(label, state, run, minutes=None if seconds is None else seconds / 60, made_from=made_from)
     cost = manifest.cost
     return Row(label, state, run, manifest.metrics, cost.wall_seconds / 60, cost.dollars, made_from)

@@ -181,8 +181,10 @@ class MlflowTracker:
         rows = []
         for label, drawn in self._record.stages.items():
             child = self._children.get(label)
-            shown = child.state if child else self._states.get(label, drawn.state if state == "running" else "not run")
-            rows.append(
-                page.row_of(label, self._record, shown, child.run if child else "", child.manifest if child else None)
-            )
+            if child is None:
+                shown = self._states.get(label, drawn.state if state == "running" else "not run")
+                rows.append(page.row_of(label, self._record, shown, "", None))
+            else:
+                spent = child.last - child.began
+                rows.append(page.row_of(label, self._record, child.state, child.run, child.manifest, spent))
         self._batch.tags(self._parent, {NOTE: page.run_page(self._record, state, self._experiment, rows, champion)})

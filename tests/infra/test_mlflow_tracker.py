@@ -34,7 +34,12 @@ DAG: dict[str, tuple[str, str, dict[str, str]]] = {
     "Serve": ("serve", "Service", {"model": "Sft"}),
 }
 SETTINGS: dict[str, dict[str, Any]] = {
-    "Filter": {"languages": ["en", "de"], "rules": {"shortest": 50, "notes": "x" * 9000}, "eos_token": "<|end|>"}
+    "Filter": {
+        "languages": ["en", "de"],
+        "rules": {"shortest": 50, "notes": "x" * 9000},
+        "eos_token": "<|end|>",
+        "documents": {"_input": "Documents"},
+    }
 }
 
 
@@ -165,7 +170,7 @@ def test_settings_are_params_and_long_ones_are_cut_with_their_digest(runs: Find)
     assert (
         params["languages"] == '["en", "de"]' and params["rules.shortest"] == "50" and params["eos_token"] == "<|end|>"
     )
-    assert len(params["rules.notes"]) == 500
+    assert len(params["rules.notes"]) == 500 and not any("_input" in name for name in params)
     assert params["rules.notes"].endswith(f"(9000 characters, sha256 {digest.of_bytes(b'x' * 9000)[:16]})")
 
 
