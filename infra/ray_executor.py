@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ class RayExecutor:
         return future
 
     def _check(self, job: Job) -> None:
+        if find_spec("ray") is None:
+            raise UsageError("the ray executor needs the package 'ray'", mend="pip install 'corpusmill[ray]'")
         asked = job.resources
         for name, has, unit in (
             ("cpus", self.cpus, "CPU cores"),

@@ -83,6 +83,13 @@ def test_more_than_the_machine_has_is_refused_at_once(hand: Hand) -> None:
         hand.over(Say(resources=Resources(memory_gib=1e6)))
 
 
+def test_a_machine_without_ray_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match="needs the package 'ray'") as raised:
+        Hand(RayExecutor(), tmp_path / "store").over(Say())
+    assert raised.value.mend == "pip install 'corpusmill[ray]'"
+
+
 def test_a_stage_that_outruns_its_time_limit_fails(hand: Hand) -> None:
     with pytest.raises(StageFailed, match=r"'sleeps' ran longer than its limit of 0.005 minutes"):
         hand.made(Sleeps(resources=Resources(minutes=0.005)))
@@ -124,8 +131,8 @@ def test_a_run_outlives_the_actor_that_links_its_stages(hand: Hand, tmp_path: Pa
     begun = tmp_path / "begun"
     futures = hand.over(Upper(words=Sleeps(seconds=1, begun=str(begun)).out))
     _until_there(begun)
-    links = [child for child in psutil.Process().children(recursive=True) if "ray::link" in " ".join(child.cmdline()).lower()]
-    assert links, [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    links = [child for child in psutil.Process().children(recursive=True) if "ray::link" in _title(child)]
+    assert links
     for link in links:
         link.kill()
     assert hand.text(futures["upper"].result(SECONDS)) == "SLE"
@@ -201,6 +208,13 @@ def test_nothing_of_ray_is_seen_and_nothing_is_left_when_the_driver_is_stopped(
 
 def _below(process: psutil.Process) -> set[int]:
     return {child.pid for child in process.children(recursive=True)}
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()).lower()
+    except psutil.Error:  # it has just ended
+        return ""
 
 
 def _alive(process: psutil.Process) -> bool:
