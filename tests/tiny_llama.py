@@ -47,6 +47,7 @@ def write_model(folder: Path, *, updates: int = 80, tied: bool = True, kv_heads:
 
     write_tokenizer(folder)
     tokenizer = load_tokenizer(folder)
+    torch.set_num_threads(1)  # two threads that share a core with other work are many times slower
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(), layers=2, width=width, heads=4, kv_heads=kv_heads, hidden=2 * width,
