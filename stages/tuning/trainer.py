@@ -112,6 +112,7 @@ def tune(
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     tokenizer.chat_template = template
+    end = end_of_turn(tokenizer)
     folder = ctx.scratch / "checkpoints"
     trainer = build(model, tokenizer, recipe.arguments(folder))
     trainer.remove_callback(PrinterCallback)
@@ -122,13 +123,13 @@ def tune(
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if finish is not None:
         finish(trainer)
-    save(trainer.model, source, out, end_of_turn(tokenizer))
+    save(trainer.model, source, out, end)
 
 
 def _watch(ctx: Context, recipe: Recipe) -> Any:
     from transformers import TrainerCallback
 
-    class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
+    class Watch(TrainerCallback):
         """Tells `ctx` how training goes, and commits a checkpoint every COMMIT_SECONDS."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -34,7 +34,11 @@ def collected(folder: Path, **settings: object) -> Chats:
 def test_facts_become_chats_of_both_splits(tmp_path: Path) -> None:
     out = collected(tmp_path, largest_operand=9)
     train, heldout = read(out, "train"), read(out, "heldout")
-    assert {chat.category for chat in train} == {chat.category for chat in heldout} == {"capital", "currency", "element", "sum"}
+    assert (
+        {chat.category for chat in train}
+        == {chat.category for chat in heldout}
+        == {"capital", "currency", "element", "sum"}
+    )
     assert out.count() == len(train) + len(heldout)
     asked = {chat.messages[0]["content"]: chat for chat in train}
     assert asked["What is the capital of Peru?"].messages[-1] == {"role": "assistant", "content": "Lima."}

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.tiny_llama import FACTS, write_model
 
 from pipeline import Context, StageFailed
 from stages.collect_preferences import CollectPreferences
@@ -14,6 +13,7 @@ from stages.facts.checkers import check
 from stages.kinds import Chats, Model, Preferences
 from stages.tuning import conversations
 from stages.tuning.conversations import Chat, dialogue
+from tests.tiny_llama import FACTS, write_model
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def collected(folder: Path, model: Path, chats: list[Chat], **settings: object) -> Preferences:
     conversations.write(folder / "chats" / "part-00000.parquet", chats)
     out = Preferences(folder / "work" / "data")
-    CollectPreferences(model=Model(model), chats=Chats(folder / "chats"), **settings).run(out, Context.local(folder / "work"))
+    CollectPreferences(model=Model(model), chats=Chats(folder / "chats"), **settings).run(
+        out, Context.local(folder / "work")
+    )
     return out
 
 

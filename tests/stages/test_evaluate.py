@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.tiny_llama import FACTS, write_gguf, write_model
 
 from pipeline import Context, StageFailed
 from stages.evaluate import Evaluate
@@ -13,6 +12,7 @@ from stages.evaluation.scores import tally, wilson
 from stages.kinds import Chats, Model, Report
 from stages.tuning import conversations
 from stages.tuning.conversations import Chat, dialogue
+from tests.tiny_llama import FACTS, write_gguf, write_model
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +22,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def asked(folder: Path, *, wrong: int = 1) -> Chats:
     """What the tiny model knows, and so many questions more whose expected answer it does not give."""
-    known = [Chat(dialogue(question, answer), "capital", "heldout", answer, "exact") for question, answer in FACTS.items()]
+    known = [
+        Chat(dialogue(question, answer), "capital", "heldout", answer, "exact") for question, answer in FACTS.items()
+    ]
     question = next(iter(FACTS))
-    other = [Chat(dialogue(question, f"Atlantis {place}."), "myth", "heldout", f"Atlantis {place}.", "exact") for place in range(wrong)]
+    other = [
+        Chat(dialogue(question, f"Atlantis {place}."), "myth", "heldout", f"Atlantis {place}.", "exact")
+        for place in range(wrong)
+    ]
     taught = [Chat(chat.messages, "capital", "train", chat.answer, "exact") for chat in known]
     conversations.write(folder / "chats" / "part-00000.parquet", [*known, *other, *taught])
     return Chats(folder / "chats")

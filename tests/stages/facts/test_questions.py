@@ -13,7 +13,11 @@ from stages.facts.phrasings import CAPITAL, CURRENCY, ELEMENT
 from stages.facts.questions import Question
 from stages.facts.tables import Country, Element
 
-COUNTRIES = [Country("France", "Paris", "EUR", 3), Country("Japan", "Tokyo", "JPY", 2), Country("Italy", "Rome", "EUR", 1)]
+COUNTRIES = [
+    Country("France", "Paris", "EUR", 3),
+    Country("Japan", "Tokyo", "JPY", 2),
+    Country("Italy", "Rome", "EUR", 1),
+]
 IRON = [Element("iron", "Fe", 26)]
 
 
@@ -51,7 +55,9 @@ def test_a_held_out_pair_of_operands_is_held_out_in_both_orders() -> None:
 
 def test_sums_are_right() -> None:
     for question in questions.sums(20):
-        first, second = (int(word) for word in question.text.replace(".", "").replace("?", "").split() if word.isdigit())
+        first, second = (
+            int(word) for word in question.text.replace(".", "").replace("?", "").split() if word.isdigit()
+        )
         assert question.answer == f"{first + second}."
 
 
@@ -75,7 +81,9 @@ def test_countries_come_by_population_and_only_a_single_currency_counts(tmp_path
 
 def test_elements_are_read_without_running_the_file(tmp_path: Path) -> None:
     source = tmp_path / "core.py"
-    source.write_text("raise SystemExit('ran')\nelement_base: dict = {1: ('Hydrogen', 'H', [], []), 0: ('neutron', 'n', [], [])}\n")
+    source.write_text(
+        "raise SystemExit('ran')\nelement_base: dict = {1: ('Hydrogen', 'H', [], []), 0: ('neutron', 'n', [], [])}\n"
+    )
     assert tables.elements(source) == [Element("hydrogen", "H", 1)]
 
 
