@@ -46,7 +46,7 @@ class MlflowTracker:
         client = connect(place)
         self._record = record
         self._experiment = find_experiment(client, record.dag, place.artifacts)
-        self._lineage = Lineage(client, self._experiment, self._root)
+        self._lineage = Lineage(client, self._experiment, record.store)
         self._batch = Batch(client)
         self._common = common_tags(record)
         wanted = f"tags.`corpusmill.run` = '{record.run}'"
@@ -119,7 +119,7 @@ class MlflowTracker:
         upstream = dict.fromkeys(drawn.inputs.values()) if drawn else {}
         runs = {name: self._children[name].run if name in self._children else "" for name in upstream}
         links = {name: page.run_link(name, self._experiment, run) for name, run in runs.items()}
-        artifact = fields.place_of(self._root, child.manifest) if child.manifest else ""
+        artifact = fields.place_of(self._record.store, child.manifest) if child.manifest else ""
         reason = drawn.reason if drawn else ""
         return page.stage_page(drawn.stage if drawn else label, reason, links, artifact, built, fault, child.tail)
 
