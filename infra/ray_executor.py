@@ -30,7 +30,7 @@ from pipeline.manifest import Manifest
 OBJECT_STORE_BYTES = 80 * 2**20
 """Just above Ray's least: data travels through the store, never through Ray's."""
 LONGEST_FOLDER = 40
-"""Characters that Ray's folder may have: it adds 62 for its sockets, whose names end at 107."""
+"""Characters that Ray's folder may have: it adds up to 64 for its sockets, whose names end at 104 on macOS."""
 CLOSE_SECONDS = 20.0
 
 
@@ -96,7 +96,7 @@ class RayExecutor:
 
     def _start(self) -> None:
         base = tempfile.gettempdir()
-        folder = tempfile.mkdtemp(prefix="cm-", dir=base if len(base) <= LONGEST_FOLDER - 12 else "/tmp")
+        folder = tempfile.mkdtemp(prefix="cm-", dir=base if len(base) <= LONGEST_FOLDER - 16 else "/tmp")
         self._channel, theirs = socket.socketpair()
         log = Path(folder) / "host.log"
         host = [sys.executable, "-P", "-m", "infra.ray_host", str(theirs.fileno())]
@@ -106,8 +106,9 @@ class RayExecutor:
                 [*keeper, *host], stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True,
                 pass_fds=(theirs.fileno(),), env=for_ray(self.cpus),
             )  # fmt: skip
+        # Ray opens its folder to every user of the machine; the one above it stays closed.
         has = {"cpus": self.cpus, "gpus": self.gpus, "memory": int(self.memory * 2**30)}
-        self._send({**has, "folder": folder, "object_store_memory": OBJECT_STORE_BYTES})
+        self._send({**has, "folder": f"{folder}/r", "object_store_memory": OBJECT_STORE_BYTES})
         self._listener = threading.Thread(target=self._listen, name="ray-answers", daemon=True)
         self._listener.start()
 
