@@ -41,9 +41,9 @@ class CollectFacts(Stage[Chats]):
         default=100, ge=0, description="ask for the capital of so many of the most populous countries"
     )
     currencies: int = Field(
-        default=40, ge=0, description="ask for the currency code of so many of them that have just one"
+        default=20, ge=0, description="ask for the currency code of so many of them that have just one"
     )
-    symbols: int = Field(default=50, ge=0, description="ask for the symbols of the first so many elements")
+    symbols: int = Field(default=30, ge=0, description="ask for the symbols of the first so many elements")
     largest_operand: int = Field(
         default=49, ge=-1, le=999, description="ask for sums of 0 to this and a digit; -1 for no sums"
     )
