@@ -45,7 +45,7 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Whether every stage has its artifact."""
-        return all(state in ("cached", "finished") for state in self.states.values())
+        return all(self.states.get(label) in ("cached", "finished") for label in self.plan.entries)
 
     def data(self, label: str) -> Path:
         """The local directory of the artifact that the stage `label` made."""
@@ -133,15 +133,20 @@ class _Driver:
         record = self._record(executor.name)
         self.store.record(record.run, "run.json", record)
         self.teller.say("start", record)
-        with self._following(list(record.stages)):
-            try:
-                futures = self._submit(executor)
-                self._wait(futures)
-            except BaseException:
-                executor.close(cancel=True)
-                raise
-            executor.close()
-        self.teller.close("finished" if self.outcome.ok else "failed")
+        try:
+            with self._following(list(record.stages)):
+                self._execute(executor)
+        finally:
+            self.teller.close("finished" if self.outcome.ok else "failed")
+
+    def _execute(self, executor: Executor) -> None:
+        try:
+            futures = self._submit(executor)
+            self._wait(futures)
+        except BaseException:
+            executor.close(cancel=True)
+            raise
+        executor.close()
 
     def _record(self, executor: str) -> RunRecord:
         makers = edges(self.dag)
@@ -176,16 +181,20 @@ class _Driver:
             parents = self.dag.parents(stage)
             job = Job.of(stage, parents, run=self.outcome.run, store=self.store.url, force=label in self.force)
             futures[label] = executor.submit(job, [futures[parent.label] for parent in parents])
+            self._settle_done(futures)
         return futures
 
     def _wait(self, futures: dict[str, Future[Manifest]]) -> None:
-        pending = [label for label in futures if label not in self.outcome.states]
-        while pending:
-            wait([futures[label] for label in pending], timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
-            for label in list(pending):  # in the order of the dag, so that a parent's fault is known before its child's
-                if futures[label].done() and not any(parent in pending for parent in self._above(label)):
-                    pending.remove(label)
-                    self._settle(label, futures[label])
+        while pending := self._settle_done(futures):
+            wait(pending, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
+
+    def _settle_done(self, futures: dict[str, Future[Manifest]]) -> list[Future[Manifest]]:
+        """Settle in the order of the dag, so that a parent's fault is known before its child's; returns what is still on."""
+        states = self.outcome.states
+        for label, future in futures.items():
+            if label not in states and future.done() and all(parent in states for parent in self._above(label)):
+                self._settle(label, future)
+        return [future for label, future in futures.items() if label not in states and not future.done()]
 
     def _above(self, label: str) -> list[str]:
         return [parent.label for parent in self.dag.parents(self.dag.stages[label])]

@@ -138,3 +138,23 @@ def test_code_edited_while_a_run_is_on_is_never_passed_off_as_what_was_planned(t
     with pytest.raises(StageFailed, match="the code of stage 'say' changed while the run was on"):
         job.model_copy(update={"code": "0" * 64}).execute([], executor="inline")
     assert job.execute([], executor="inline").label == "say"
+
+
+def test_a_run_that_is_stopped_is_told_to_the_trackers_as_failed(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Told:
+        name = "told"
+
+        def __getattr__(self, verb: str) -> object:
+            return lambda *arguments: told.append(f"{verb} {arguments[0] if verb in ('finish', 'stage') else ''}".strip())
+
+    class Stops(Inline):
+        def submit(self, job: Job, after: object) -> object:  # type: ignore[override]
+            if job.label == "upper":
+                raise KeyboardInterrupt
+            return super().submit(job, after)  # type: ignore[arg-type]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(line(), Store(str(tmp_path)), name="toys", dials={}, executor=Stops, trackers=lambda: [Told()])  # type: ignore[list-item]
+    assert told[0] == "start" and "stage say" in told and told[-1] == "finish failed"
