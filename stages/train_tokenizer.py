@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TrainTokenizer(Stage[Tokenizer]):
-    """Learn the merges of a byte-level BPE (GPT-2's splitting pattern, so that llama.cpp cuts text in the same places)."""
+    """Learn the merges of a byte-level BPE (words cut by Qwen2's pattern, each digit alone; llama.cpp knows it)."""
 
     shows = ("vocab_size", "bytes_per_token")
 
@@ -46,12 +46,17 @@ class TrainTokenizer(Stage[Tokenizer]):
         ctx.log(vocab_size=size, documents=total, bytes_per_token=_bytes_per_token(tokenizer, _texts(given)))
 
     def _train(self, given: tuple[Documents, ...], total: int, ctx: Context) -> tokenizers.Tokenizer:
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-        from stages.text.tokenizer import SPECIAL
+        from stages.text.tokenizer import SPECIAL, SPLIT
 
         tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=self.vocab_size,

@@ -13,12 +13,14 @@ TEXT = "The quick brown fox jumps over the lazy dog, and it's 1234 of them! "
 
 def write_tokenizer(folder: Path, vocabulary: int = 384) -> None:
     """A byte-level BPE with the project's special tokens and chat template."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    from stages.text.tokenizer import CHAT_TEMPLATE, END_OF_TEXT, PAD, SPECIAL
+    from stages.text.tokenizer import CHAT_TEMPLATE, END_OF_TEXT, PAD, SPECIAL, SPLIT
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(SPLIT), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(

@@ -23,6 +23,11 @@ END_OF_TEXT, PAD, SYSTEM, USER, ASSISTANT, END = (
     "<|assistant|>",
     "<|end|>",
 )
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""Where text is cut before BPE: each digit alone, so that sums can be learnt by rule. llama.cpp knows this pattern as qwen2."""
+
 SPECIAL = (END_OF_TEXT, PAD, SYSTEM, USER, ASSISTANT, END)
 """Ids 0 to 5, in this order: document boundary (bos and eos of the base model), padding, the three roles, end of a turn."""
 

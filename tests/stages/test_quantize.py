@@ -114,7 +114,7 @@ def test_a_word_rule_that_llama_cpp_does_not_know_is_refused(tmp_path: Path) -> 
     model = tmp_path / "model"
     shutil.copytree(trained()[0], model)
     tokenizer = json.loads((model / "tokenizer.json").read_text())
-    tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, tokenizer["pre_tokenizer"]]}
+    tokenizer["pre_tokenizer"]["pretokenizers"].insert(0, {"type": "Digits"})
     (model / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(StageFailed, match="llama.cpp knows no rule that cuts words"):
         quantize(tmp_path / "work", model)

@@ -66,12 +66,18 @@ def test_every_text_comes_back_from_its_ids(tokenizer: Tokenizer, text: str) -> 
     assert engine.decode(engine.encode(text).ids, skip_special_tokens=False) == text
 
 
+def test_each_digit_is_a_token_of_its_own(tokenizer: Tokenizer) -> None:
+    encoder = load_tokenizer(tokenizer.path)
+    assert encoder.encode("counted 7919 stones").tokens.count("9") == 2
+    assert not [token for token in encoder.get_vocab() if len(token) > 1 and any(letter.isdigit() for letter in token)]
+
+
 def test_two_trainings_give_the_same_bytes_whatever_the_thread_count(tmp_path: Path) -> None:
     documents = tales(tmp_path / "documents", 300)
     script = (
         "import sys; from pathlib import Path; from pipeline import Context; from stages.kinds import *; "
         "from stages.train_tokenizer import TrainTokenizer; folder = Path(sys.argv[2]); "
-        "TrainTokenizer(documents=Documents(sys.argv[1]), vocab_size=400)"
+        "TrainTokenizer(documents=Documents(sys.argv[1]), vocab_size=320)"
         ".run(Tokenizer(folder / 'data'), Context.local(folder))"
     )
     for threads in ("1", "2", "5"):
