@@ -33,7 +33,11 @@ def _data(outcome: Outcome) -> list[str]:
     total = sum(outcome.manifests[f"filter-{source}"].metrics["documents_in"] for source in ("pages", "tales", "talk"))
     duplicates = f"exact duplicates {figure(unique['exact_duplicates'])}, near {figure(unique['near_duplicates'])}"
     head = f"documents: {figure(total)} in → {figure(unique['documents_in'])} kept → {figure(unique['documents_unique'])} unique"
-    return [head, *_indented(table(["source", "in", "kept", "most dropped for"], rows, right=(1, 2))), f"  {duplicates}"]
+    return [
+        head,
+        *_indented(table(["source", "in", "kept", "most dropped for"], rows, right=(1, 2))),
+        f"  {duplicates}",
+    ]
 
 
 def _model(outcome: Outcome) -> list[str]:

@@ -77,7 +77,9 @@ def _mapping(place: str, value: Mapping[Any, Any]) -> dict[str, Any]:
         if not isinstance(name, str):
             raise KeyFault(f"{place} has the key {name!r}, which is not text", mend="use text as the keys of settings")
         if name.startswith("$"):
-            raise KeyFault(f"{place} has the key {name!r}; names that begin with $ are kept for the stable form", mend="rename it")
+            raise KeyFault(
+                f"{place} has the key {name!r}; names that begin with $ are kept for the stable form", mend="rename it"
+            )
     return {name: canonical(f"{place}.{name}", value[name]) for name in sorted(value)}
 
 

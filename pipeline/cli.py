@@ -23,7 +23,9 @@ app = typer.Typer(
 )
 
 DagName = Annotated[str, typer.Argument(metavar="DAG", help="a name in dags/, or path/to/file.py:function")]
-Dials = Annotated[list[str] | None, typer.Argument(metavar="[DIAL=VALUE]...", help="dials of the dag, for example steps=800")]
+Dials = Annotated[
+    list[str] | None, typer.Argument(metavar="[DIAL=VALUE]...", help="dials of the dag, for example steps=800")
+]
 StoreRoot = Annotated[str, typer.Option("--store", envvar="CORPUSMILL_STORE", help="root of all artifacts")]
 OnExecutor = Annotated[str, typer.Option("--executor", help="where the stages run: ray, or inline (in this process)")]
 
@@ -56,8 +58,13 @@ def run(
     dials: Dials = None,
     store: StoreRoot = DEFAULT_STORE,
     executor: OnExecutor = "ray",
-    only: Annotated[str, typer.Option("--only", metavar="LABEL", help="build this stage alone, from existing inputs, even if cached")] = "",
-    rebuild: Annotated[list[str] | None, typer.Option("--rebuild", metavar="LABEL", help="build this stage again, though cached")] = None,
+    only: Annotated[
+        str,
+        typer.Option("--only", metavar="LABEL", help="build this stage alone, from existing inputs, even if cached"),
+    ] = "",
+    rebuild: Annotated[
+        list[str] | None, typer.Option("--rebuild", metavar="LABEL", help="build this stage again, though cached")
+    ] = None,
     tracker: Annotated[str, typer.Option("--tracker", help="who is told: mlflow, or none")] = "mlflow",
 ) -> None:
     """Bring a dag up to date: run what has to run, and show how it ended."""

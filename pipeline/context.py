@@ -87,7 +87,13 @@ class Context:
         self._emit("log", line=line)
 
     def map(
-        self, function: Callable[[T, Path], Any], items: Sequence[T], *, into: Path | None = None, name: str = "", unit: str = "shards"
+        self,
+        function: Callable[[T, Path], Any],
+        items: Sequence[T],
+        *,
+        into: Path | None = None,
+        name: str = "",
+        unit: str = "shards",
     ) -> list[Any]:
         """Call ``function(item, folder)`` for every item, in parallel, and return its JSON values in the order of `items`.
 
@@ -100,7 +106,11 @@ class Context:
         known = self._workspace.values()
         tags = [f"map:{name}:{index}/{len(items)}" for index in range(len(items))]
         values = {index: known[tag] for index, tag in enumerate(tags) if tag in known}
-        calls = [(index, item, self._workspace.part(f"{name}-{index:05d}")) for index, item in enumerate(items) if index not in values]
+        calls = [
+            (index, item, self._workspace.part(f"{name}-{index:05d}"))
+            for index, item in enumerate(items)
+            if index not in values
+        ]
         folders = {index: folder for index, _, folder in calls}
         self.progress(len(values), len(items), unit)
         for index, (value, process, cpu) in self._backend.map(Metered(function), calls):

@@ -26,7 +26,9 @@ class Dag:
     def __init__(self, *targets: Stage[Any], summary: Summary | None = None) -> None:
         for target in targets:
             if not isinstance(target, Stage):
-                raise DagError(f"a dag's targets are stages, not {target!r}", mend="write Dag(Serve(…)), the stage itself")
+                raise DagError(
+                    f"a dag's targets are stages, not {target!r}", mend="write Dag(Serve(…)), the stage itself"
+                )
         if not targets:
             raise DagError("a dag needs at least one target stage")
         self.targets = targets
@@ -51,7 +53,9 @@ class Dag:
     def _place(self, stage: Stage[Any]) -> None:
         if stage.label in self.stages:
             first, second = type(self.stages[stage.label]).__name__, type(stage).__name__
-            raise DagError(f"two stages are labelled {stage.label!r} ({first} and {second})", mend="give one of them label=…")
+            raise DagError(
+                f"two stages are labelled {stage.label!r} ({first} and {second})", mend="give one of them label=…"
+            )
         if not stage.label.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise DagError(f"the label {stage.label!r} is not made of letters, digits, '-', '_' and '.'")
         self.stages[stage.label] = stage
@@ -84,7 +88,10 @@ class Dag:
 
 def edges(dag: Dag) -> Mapping[str, dict[str, str]]:
     """For each label, the label that makes each of its inputs, by place."""
-    return {label: {place: _maker(artifact) for place, artifact in stage.inputs().items()} for label, stage in dag.stages.items()}
+    return {
+        label: {place: _maker(artifact) for place, artifact in stage.inputs().items()}
+        for label, stage in dag.stages.items()
+    }
 
 
 def _maker(artifact: Artifact) -> str:

@@ -34,7 +34,9 @@ def of_file(path: Path) -> FileRecord:
 
 def of_json(value: Any) -> str:
     """sha256 of `value` as canonical JSON: sorted names, no spaces, no NaN."""
-    return of_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode())
+    return of_bytes(
+        json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    )
 
 
 def of_files(files: Mapping[str, FileRecord]) -> str:
@@ -44,4 +46,6 @@ def of_files(files: Mapping[str, FileRecord]) -> str:
 
 def files_below(folder: Path) -> list[Path]:
     """Every regular file below `folder`, sorted by relative POSIX path."""
-    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.relative_to(folder).as_posix())
+    return sorted(
+        (path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.relative_to(folder).as_posix()
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline.events import Event
@@ -104,7 +103,9 @@ class Display:
 
     def _values(self, label: str, at: float, data: dict[str, Any]) -> None:
         if data["step"] is not None:
-            names = [name for name in ("loss", "bits_per_byte", "tokens_per_second", "accuracy") if name in data["values"]]
+            names = [
+                name for name in ("loss", "bits_per_byte", "tokens_per_second", "accuracy") if name in data["values"]
+            ]
             self._metrics.setdefault(label, {}).update({name: data["values"][name] for name in names})
 
     def _log(self, label: str, at: float, data: dict[str, Any]) -> None:
@@ -135,7 +136,9 @@ class Display:
         self.close()
         for warning in outcome.warnings:
             self.line(style(f"warning: {warning}", "yellow", self.colour))
-        counts = {state: list(outcome.states.values()).count(state) for state in ("finished", "cached", "failed", "skipped")}
+        counts = {
+            state: list(outcome.states.values()).count(state) for state in ("finished", "cached", "failed", "skipped")
+        }
         words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         verdict = "done" if outcome.ok else "failed"
         self.line(f"{self.dag}: {verdict} in {duration(outcome.seconds)} ({words})")
@@ -153,7 +156,15 @@ class _Bars:
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self.console = Console(file=stream, highlight=False, markup=False)
         self.progress: Progress = Progress(

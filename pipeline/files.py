@@ -164,7 +164,10 @@ class FsspecFiles:
             self.fs.get_file(self._at(f"{name}/{relative}"), str(target))
             if digest.of_file(target) != record:
                 shutil.rmtree(partial)
-                raise StoreError(f"{self._at(name)}/{relative} is not what its manifest says", mend="delete that attempt, then run again")
+                raise StoreError(
+                    f"{self._at(name)}/{relative} is not what its manifest says",
+                    mend="delete that attempt, then run again",
+                )
         os.replace(partial, place)
         return place
 
@@ -181,7 +184,11 @@ def open_root(url: str) -> Files:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        raise StoreError(f"the store {root} cannot be made: {fault.strerror}", mend="give another directory with --store") from None
+        raise StoreError(
+            f"the store {root} cannot be made: {fault.strerror}", mend="give another directory with --store"
+        ) from None
     if not os.access(root, os.W_OK):
-        raise StoreError(f"the store {root} is not writable", mend="change its permissions or give another with --store")
+        raise StoreError(
+            f"the store {root} is not writable", mend="change its permissions or give another with --store"
+        )
     return LocalFiles(root)

@@ -72,13 +72,18 @@ class Job(BaseModel):
         sys.path.extend(entry for entry in self.path if entry not in sys.path)
         cls = named(self.stage)
         kinds = {place: named(kind) for place, (_, kind) in self.inputs.items()}
-        return cls(**opened(self.settings, {place: kinds[place](paths[place]) for place in kinds}))
+        stage: Stage[Any] = cls(**opened(self.settings, {place: kinds[place](paths[place]) for place in kinds}))
+        return stage
 
     def resolve(self, inputs: Sequence[Manifest]) -> Manifest | None:
         """The attempt in force, if this job need not run."""
         store = Store(self.store)
         stage = self._open(store, inputs)
-        return None if self.force else store.in_force(stage.stage_name(), self._key(stage, inputs), self._code(stage).digest)
+        return (
+            None
+            if self.force
+            else store.in_force(stage.stage_name(), self._key(stage, inputs), self._code(stage).digest)
+        )
 
     def execute(self, inputs: Sequence[Manifest], *, executor: str, backend: Backend | None = None) -> Manifest:
         """The attempt in force, or a new one made here. Raises CorpusmillError; a bug in the stage becomes StageFailed."""
@@ -103,7 +108,9 @@ class Job(BaseModel):
         """The code as it is here. It must be what was planned: a file edited since may or may not be what is imported."""
         code = code_record(type(stage))
         if code.digest != self.code:
-            raise StageFailed(f"the code of stage {self.label!r} changed while the run was on", mend="run the same command again")
+            raise StageFailed(
+                f"the code of stage {self.label!r} changed while the run was on", mend="run the same command again"
+            )
         return code
 
     def _execute(
@@ -144,7 +151,9 @@ class Job(BaseModel):
         self._run(store, emit, stage, ctx, attempt)
         files = attempt.workspace.seal()
         if not files:
-            raise StageFailed(f"stage {self.label!r} ended without writing a file", mend=f"{self.stage}.run must fill out.path")
+            raise StageFailed(
+                f"stage {self.label!r} ended without writing a file", mend=f"{self.stage}.run must fill out.path"
+            )
         manifest = Manifest(
             stage=attempt.stage, label=self.label, key=attempt.key, attempt=attempt.name, kind=stage.makes.kind(), source=self.stage,
             settings=canonical.settings(stage), inputs=self._input_records(inputs), files=files, digest=digest.of_files(files), code=code,
@@ -167,7 +176,7 @@ class Job(BaseModel):
     def _run(self, store: Store, emit: Emitter, stage: Stage[Any], ctx: Context, attempt: Attempt) -> None:
         writer = LineWriter(emit, store.logs(self.run) / f"{self.label}.txt")
         try:
-            with contextlib.redirect_stdout(writer), contextlib.redirect_stderr(writer):  # type: ignore[type-var]
+            with contextlib.redirect_stdout(writer), contextlib.redirect_stderr(writer):
                 stage.run(stage.makes(attempt.workspace.data), ctx)
         except CorpusmillError:
             raise
@@ -188,4 +197,6 @@ class Job(BaseModel):
         where = f"{Path(frame.filename).name}:{frame.lineno}"
         log = store.logs(self.run) / f"{self.label}.txt"
         first = (str(fault).strip() or repr(fault)).splitlines()[0]
-        return StageFailed(f"stage {self.label!r}: {type(fault).__name__}: {first} (at {where})", mend=f"read the traceback in {log}")
+        return StageFailed(
+            f"stage {self.label!r}: {type(fault).__name__}: {first} (at {where})", mend=f"read the traceback in {log}"
+        )

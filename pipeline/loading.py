@@ -60,10 +60,14 @@ def _in_file(path: Path, attribute: str) -> DagFunction:
         raise
     except Exception as fault:
         frames = [frame for frame in traceback.extract_tb(fault.__traceback__) if "importlib" not in frame.filename]
-        line = fault.lineno if isinstance(fault, SyntaxError) else next(
-            (frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None
+        line = (
+            fault.lineno
+            if isinstance(fault, SyntaxError)
+            else next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None)
         )
-        raise UsageError(f"{path.name}:{line}: {type(fault).__name__}: {fault}", mend="mend the file, then run again") from fault
+        raise UsageError(
+            f"{path.name}:{line}: {type(fault).__name__}: {fault}", mend="mend the file, then run again"
+        ) from fault
     if Path(getattr(module, "__file__", None) or "").resolve() != path:
         raise UsageError(f"the name {path.stem!r} is taken by another module", mend=f"rename {path.name}")
     return _function(module, attribute or path.stem, str(path.name))
@@ -72,9 +76,15 @@ def _in_file(path: Path, attribute: str) -> DagFunction:
 def _function(module: ModuleType, attribute: str, where: str) -> DagFunction:
     function = getattr(module, attribute, None)
     if not inspect.isfunction(function):
-        known = [name for name, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
+        known = [
+            name
+            for name, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module.__name__
+        ]
         guess = nearest(attribute, known) or ", ".join(known)
-        raise UsageError(f"{where} has no function {attribute!r}", mend=f"did you mean {guess!r}?" if guess else "define one")
+        raise UsageError(
+            f"{where} has no function {attribute!r}", mend=f"did you mean {guess!r}?" if guess else "define one"
+        )
     return function
 
 
@@ -92,7 +102,9 @@ def parse_dials(function: DagFunction, given: Sequence[str]) -> dict[str, Any]:
             hint = f"did you mean {guess!r}?" if guess else _dials(function)
             raise UsageError(f"{function.__name__} has no dial {name!r}; {hint}")
         values[name] = _value(function, name, text, hints.get(name, str))
-    missing = [name for name, one in parameters.items() if one.default is inspect.Parameter.empty and name not in values]
+    missing = [
+        name for name, one in parameters.items() if one.default is inspect.Parameter.empty and name not in values
+    ]
     if missing:
         raise UsageError(f"{function.__name__} needs the dial {missing[0]!r}", mend=f"add {missing[0]}=…")
     return values
@@ -106,7 +118,9 @@ def _value(function: DagFunction, name: str, text: str, hint: Any) -> Any:
         except ValidationError:
             continue
     wanted = getattr(hint, "__name__", str(hint))
-    raise UsageError(f"the dial {name} of {function.__name__} wants {wanted}, but was given {text!r}", mend=f"write {name}=…")
+    raise UsageError(
+        f"the dial {name} of {function.__name__} wants {wanted}, but was given {text!r}", mend=f"write {name}=…"
+    )
 
 
 def _dials(function: DagFunction) -> str:

@@ -22,7 +22,10 @@ def environment() -> dict[str, str]:
 def machine() -> dict[str, Any]:
     """Cores that this process may use, and GiB of memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), "memory_gib": round(memory, 1)}
+    return {
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(memory, 1),
+    }
 
 
 def cpu_seconds() -> float:

@@ -34,7 +34,8 @@ def _line(stage: type[Any], given: Mapping[str, object], error: dict[str, Any]) 
         return f"{where} is missing; {_describe(stage, name)}"
     value = given.get(name)
     if hasattr(value, "out") and isinstance(value.out, Artifact):
-        return f"{where} wants an artifact, but was given the stage {value.label!r}; did you mean {value.label}.out?"
+        label = getattr(value, "label", name)
+        return f"{where} wants an artifact, but was given the stage {label!r}; did you mean {label}.out?"
     if isinstance(value, Artifact):
         return f"{where} wants {_wanted(stage, name)}, but {value!r} is {value.kind()}"
     return f"{where} = {value!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"

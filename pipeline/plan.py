@@ -86,7 +86,8 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], store: Store, forced: 
     settings, code = canonical.settings(stage), code_record(type(stage))
     makers = {place: artifact.producer.label for place, artifact in stage.inputs().items() if artifact.producer}
     earlier = store.of_stage(stage.stage_name())
-    last = next((made for made in earlier if made.label == stage.label), earlier[0] if earlier else None)
+    own = next((made for made in earlier if made.label == stage.label), None)
+    last = own or (earlier[0] if earlier else None)  # another of its kind says at least what it may cost
     unsettled = [label for label in dict.fromkeys(makers.values()) if above[label].state != "cached"]
     known = {place: _digest(above[label]) for place, label in makers.items()}
     digests = {place: digest for place, digest in known.items() if digest is not None}
@@ -97,7 +98,13 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], store: Store, forced: 
     def entry(state: PlanState, reason: str, manifest: Manifest | None = None) -> Entry:
         settled = key if not unsettled else None
         return Entry(
-            label=stage.label, stage=stage.stage_name(), state=state, reason=reason, key=settled, manifest=manifest, last=last
+            label=stage.label,
+            stage=stage.stage_name(),
+            state=state,
+            reason=reason,
+            key=settled,
+            manifest=manifest,
+            last=last,
         )
 
     if forced:
@@ -105,12 +112,12 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], store: Store, forced: 
     if unsettled and force:
         return entry("depends", _unless(unsettled))
     if unsettled:
-        return entry("run", _why(settings, code, {}, makers, last, unsettled))
+        return entry("run", _why(settings, code, {}, makers, own, unsettled))
     if force:
         return entry("cached", _moved(force.code, code), force)
     if made:
         return entry("drift", explain_drift(made[0].code, code))
-    return entry("run", _why(settings, code, known, makers, last, []))
+    return entry("run", _why(settings, code, known, makers, own, []))
 
 
 def _unless(labels: list[str]) -> str:
@@ -162,5 +169,7 @@ def differences(old: Any, new: Any, place: str = "") -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else f"{len(value)} items" if isinstance(value, (list, dict)) else repr(value)
+    text = (
+        value if isinstance(value, str) else f"{len(value)} items" if isinstance(value, (list, dict)) else repr(value)
+    )
     return text if len(text) <= 24 else text[:12] + "…"

@@ -38,14 +38,20 @@ class Stage(BaseModel, Generic[A]):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, ignored_types=(cached_property,), validate_default=True
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        ignored_types=(cached_property,),
+        validate_default=True,
     )
 
     makes: ClassVar[type[Artifact]] = Artifact
     shows: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that stand on the line a person sees when the stage ends."""
 
-    label: str = Field(default="", description="name in the dag; the class name unless two of a kind need telling apart")
+    label: str = Field(
+        default="", description="name in the dag; the class name unless two of a kind need telling apart"
+    )
     resources: Resources = Field(default=Resources(), description="what it needs of a machine; never identity")
 
     def __init__(self, **settings: Any) -> None:
@@ -85,9 +91,7 @@ class Stage(BaseModel, Generic[A]):
 
     def with_inputs(self, replace: Callable[[str, Artifact], Artifact]) -> Stage[A]:
         """The same stage with each input replaced by what `replace(place, artifact)` returns."""
-        fields = {
-            name: _replace(name, getattr(self, name), replace) for name in type(self).model_fields
-        }
+        fields = {name: _replace(name, getattr(self, name), replace) for name in type(self).model_fields}
         return type(self)(**fields)
 
 

@@ -27,7 +27,9 @@ def width(text: str) -> int:
     return len(_ESCAPE.sub("", text))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), colour: bool = False) -> list[str]:
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), colour: bool = False
+) -> list[str]:
     """Lines of a table with aligned columns; those in `right` flush right; the last column is cut at the terminal's edge."""
     columns = [max(width(row[index]) for row in (header, *rows)) for index in range(len(header))]
     lines = [style(_line(header, columns, right), "bold", colour)]

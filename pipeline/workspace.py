@@ -91,7 +91,9 @@ class Workspace:
         for path in digest.files_below(part):
             target = into / path.relative_to(part)
             if target.relative_to(self.folder).as_posix() in self._files:
-                raise StageFailed(f"two shards wrote a file named {target.name}", mend="give each shard's files a name of its own")
+                raise StageFailed(
+                    f"two shards wrote a file named {target.name}", mend="give each shard's files a name of its own"
+                )
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)
             moved.append(target)
@@ -135,7 +137,11 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads(path.read_bytes())
         stamps = record["files"].values()
-        whole = "tag" in record and "value" in record and all({"size", "mtime_ns", "sha256"} <= stamp.keys() for stamp in stamps)
+        whole = (
+            "tag" in record
+            and "value" in record
+            and all({"size", "mtime_ns", "sha256"} <= stamp.keys() for stamp in stamps)
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return record if whole else None

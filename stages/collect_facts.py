@@ -37,9 +37,7 @@ class CollectFacts(Stage[Chats]):
 
     countries: Source = Field(default=COUNTRIES, description="countryinfo's data files, one JSON object a country")
     elements: Source = Field(default=ELEMENTS, description="periodictable's core.py, read as a literal and never run")
-    capitals: int = Field(
-        default=80, ge=0, description="ask for the capital of so many of the most populous countries"
-    )
+    capitals: int = Field(default=80, ge=0, description="ask for the capital of so many of the most populous countries")
     currencies: int = Field(
         default=20, ge=0, description="ask for the currency code of so many of them that have just one"
     )

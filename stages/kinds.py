@@ -29,7 +29,9 @@ class _Shards(Artifact):
         import pyarrow.parquet as pq
 
         for shard in self.shards():
-            for batch in pq.ParquetFile(shard).iter_batches(batch_size=4096, columns=list(columns) if columns else None):
+            for batch in pq.ParquetFile(shard).iter_batches(
+                batch_size=4096, columns=list(columns) if columns else None
+            ):
                 yield from batch.to_pylist()
 
     def count(self) -> int:

@@ -20,7 +20,7 @@ from stages.sft import Sft
 from stages.train_tokenizer import TrainTokenizer
 
 
-def smallest(*, steps: int = 12, threshold: float = 0.8, sft_steps: int = 60) -> Dag:
+def smallest(*, steps: int = 12, threshold: float = 0.8, sft_steps: int = 160) -> Dag:
     """Two sources, one model, all stages; about a minute."""
     pages = Filter(
         label="filter-pages", documents=CollectPydoc(modules=("bisect", "heapq", "json", "textwrap")).out,
@@ -36,10 +36,19 @@ def smallest(*, steps: int = 12, threshold: float = 0.8, sft_steps: int = 60) ->
     tokenizer = TrainTokenizer(documents=unique.out, vocab_size=1024)
     tokens = Encode(documents=unique.out, tokenizer=tokenizer.out, validation=0.1)
     facts = CollectFacts(capitals=6, currencies=0, symbols=0, largest_operand=-1)
-    base = Pretrain(tokens=tokens.out, tokenizer=tokenizer.out, depth=1, width=64, steps=steps, sequence=64, threads=1, checkpoint_every=4)
-    sft = Sft(model=base.out, chats=facts.out, steps=sft_steps, threads=1)
-    preferences = CollectPreferences(model=sft.out, chats=facts.out, questions=24, samples=8, temperature=1.5, least=4)
-    dpo = Dpo(model=sft.out, preferences=preferences.out, steps=4, batch_size=4, threads=1)
+    base = Pretrain(
+        tokens=tokens.out,
+        tokenizer=tokenizer.out,
+        depth=1,
+        width=64,
+        steps=steps,
+        sequence=64,
+        threads=1,
+        checkpoint_every=4,
+    )
+    sft = Sft(model=base.out, chats=facts.out, steps=sft_steps, learning_rate=5e-3, threads=1)
+    preferences = CollectPreferences(model=sft.out, chats=facts.out, questions=60, samples=8, temperature=1.5, least=4)
+    dpo = Dpo(model=sft.out, preferences=preferences.out, steps=4, batch_size=4, heldout=0.4, threads=1)
     small = Quantize(model=dpo.out, tokens=tokens.out, windows=4, length=32, parity=0.05)
     return Dag(
         Serve(model=small.out, questions=(Question(text="What is the capital of India?", expected="New Delhi"),)),

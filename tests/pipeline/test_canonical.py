@@ -45,7 +45,12 @@ class Made(Stage[Artifact]):
 
 
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5), st.binary(max_size=5)
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=5),
+    st.binary(max_size=5),
 )
 NAMES = st.text(max_size=4).filter(lambda name: not name.startswith("$"))
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3))
@@ -78,7 +83,12 @@ def test_label_and_resources_never_change_a_key(label: str, cpus: float, gpus: i
 
 def told_apart(one: Any, two: Any) -> bool:
     """Whether two values differ in more than the spelling of a number."""
-    if isinstance(one, bool) or isinstance(two, bool) or not isinstance(one, (int, float)) or not isinstance(two, (int, float)):
+    if (
+        isinstance(one, bool)
+        or isinstance(two, bool)
+        or not isinstance(one, (int, float))
+        or not isinstance(two, (int, float))
+    ):
         if isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
             return any(map(told_apart, one, two))
         if isinstance(one, dict) and isinstance(two, dict) and one.keys() == two.keys():
@@ -92,7 +102,10 @@ def test_any_other_setting_always_changes_the_key(one: Any, two: Any) -> None:
     assert (key(Made(value=one), {}) != key(Made(value=two), {})) == told_apart(one, two)
 
 
-@given(st.dictionaries(st.text(max_size=4), st.text("0123456789abcdef", min_size=4, max_size=4), min_size=1, max_size=4), st.data())
+@given(
+    st.dictionaries(st.text(max_size=4), st.text("0123456789abcdef", min_size=4, max_size=4), min_size=1, max_size=4),
+    st.data(),
+)
 def test_any_other_input_digest_always_changes_the_key(inputs: dict[str, str], data: st.DataObject) -> None:
     place = data.draw(st.sampled_from(sorted(inputs)))
     other = {**inputs, place: inputs[place] + "0"}

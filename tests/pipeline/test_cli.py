@@ -19,7 +19,10 @@ from pipeline import Dag
 from tests.pipeline.toys import Fails, Say, Slow, Upper
 
 def mine(*, words: str = "one two", limit: int = 3) -> Dag:
-    return Dag(Upper(words=Say(words=tuple(words.split())).out, limit=limit), summary=lambda outcome: ["letters: %d" % outcome.manifests["upper"].metrics["letters"]])
+    return Dag(Upper(words=Say(words=tuple(words.split())).out, limit=limit), summary=told)
+
+def told(outcome):
+    return ["letters: %d" % outcome.manifests["upper"].metrics["letters"]]
 
 def fails() -> Dag:
     return Dag(Fails(words=Say().out))
@@ -42,7 +45,9 @@ def corpusmill(home: Path, *words: str, **environment: str) -> subprocess.Comple
 
 
 def run_mine(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return corpusmill(home, "run", f"{home}/own_dags.py:{words[0]}", "--executor", "inline", "--tracker", "none", *words[1:])
+    return corpusmill(
+        home, "run", f"{home}/own_dags.py:{words[0]}", "--executor", "inline", "--tracker", "none", *words[1:]
+    )
 
 
 def test_a_users_dag_in_a_folder_of_its_own_runs_and_shows_its_summary(home: Path) -> None:
@@ -64,7 +69,10 @@ def test_plan_prints_a_table_and_json(home: Path) -> None:
 def test_a_failed_stage_ends_in_exit_code_1_without_a_traceback(home: Path) -> None:
     failed = run_mine(home, "fails")
     assert failed.returncode == 1
-    assert "✗ fails: stage 'fails': ValueError: a bug" in failed.stdout and "Traceback" not in failed.stdout + failed.stderr
+    assert (
+        "✗ fails: stage 'fails': ValueError: a bug" in failed.stdout
+        and "Traceback" not in failed.stdout + failed.stderr
+    )
     assert failed.stderr.startswith("error: some stages have no artifact")
 
 
@@ -119,7 +127,11 @@ def test_ctrl_c_stops_and_says_how_to_go_on(home: Path) -> None:
     env = {**os.environ, "CORPUSMILL_STORE": str(home / "store")}
     command = [sys.executable, "-c", "from pipeline.cli import main; main()", "run", f"{home}/own_dags.py:slow"]
     running = subprocess.Popen(
-        [*command, "--executor", "inline", "--tracker", "none"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--executor", "inline", "--tracker", "none"],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 30
     while not list((home / "store").glob(".partial/slow/*/*/commits/*.json")) and time.monotonic() < deadline:
@@ -127,5 +139,7 @@ def test_ctrl_c_stops_and_says_how_to_go_on(home: Path) -> None:
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=30)
     assert running.returncode == 130
-    assert errors.startswith("stopped; what was committed is kept. To go on: corpusmill run") and "Traceback" not in errors
+    assert (
+        errors.startswith("stopped; what was committed is kept. To go on: corpusmill run") and "Traceback" not in errors
+    )
     assert list((home / "store").glob(".partial/slow/*/*/commits/*.json"))

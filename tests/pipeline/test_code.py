@@ -94,7 +94,9 @@ def test_reexports_are_followed_through_several_packages(project: Write) -> None
         "work__text__inner__init": "from .deep import thing as thing, other\n",
         "work__text__inner__deep": "def thing(): pass\ndef other(): pass\n",
     }
-    stage = project("work.mine", **files, work__mine="from work.text import thing\nclass Mine:\n    def run(self): thing()\n")
+    stage = project(
+        "work.mine", **files, work__mine="from work.text import thing\nclass Mine:\n    def run(self): thing()\n"
+    )
     assert names(stage) == ["work/mine.py:Mine", "work/text/inner/deep.py:thing"]
 
 
@@ -110,7 +112,9 @@ def test_a_lazy_package_is_read_by_its_table(project: Write) -> None:
 
 def test_base_classes_in_other_modules_are_reached(project: Write) -> None:
     base = "class Base:\n    def help(self): return tool()\ndef tool(): pass\ndef unrelated(): pass\n"
-    stage = project("work.mine", work__init="", work__base=base, work__mine="from .base import Base\nclass Mine(Base): pass\n")
+    stage = project(
+        "work.mine", work__init="", work__base=base, work__mine="from .base import Base\nclass Mine(Base): pass\n"
+    )
     assert names(stage) == ["work/base.py:Base", "work/base.py:tool", "work/mine.py:Mine"]
 
 
@@ -123,18 +127,32 @@ def test_a_module_handed_on_as_a_whole_is_reached_as_a_whole(project: Write) -> 
 
 def test_code_that_reaches_by_name_reaches_its_whole_module(project: Write) -> None:
     mine = "def a(): pass\ndef b(): pass\nclass Mine:\n    def run(self, name): globals()[name]()\n"
-    assert names(project("work.mine", work__init="", work__mine=mine)) == ["work/mine.py:Mine", "work/mine.py:a", "work/mine.py:b"]
+    assert names(project("work.mine", work__init="", work__mine=mine)) == [
+        "work/mine.py:Mine",
+        "work/mine.py:a",
+        "work/mine.py:b",
+    ]
 
 
 def test_what_runs_on_import_counts_and_the_main_block_does_not(project: Write) -> None:
-    rules = "RULES = []\ndef register(f):\n    RULES.append(f)\n    return f\n@register\ndef one(): pass\nRULES.sort()\n"
+    rules = (
+        "RULES = []\ndef register(f):\n    RULES.append(f)\n    return f\n@register\ndef one(): pass\nRULES.sort()\n"
+    )
     mine = "from .rules import RULES\nclass Mine:\n    def run(self): return RULES\nif __name__ == '__main__':\n    print(Mine)\n"
     found = names(project("work.mine", work__init="", work__rules=rules, work__mine=mine))
-    assert found == ["work/mine.py:Mine", *(f"work/rules.py:{name}" for name in ("<module>", "RULES", "one", "register"))]
+    assert found == [
+        "work/mine.py:Mine",
+        *(f"work/rules.py:{name}" for name in ("<module>", "RULES", "one", "register")),
+    ]
 
 
 def test_an_import_for_effect_counts(project: Write) -> None:
-    stage = project("work.mine", work__init="", work__setup="print\nX = 1\nprint(X)\n", work__mine="import work.setup\nclass Mine: pass\n")
+    stage = project(
+        "work.mine",
+        work__init="",
+        work__setup="print\nX = 1\nprint(X)\n",
+        work__mine="import work.setup\nclass Mine: pass\n",
+    )
     assert "work/setup.py:<module>" in names(stage)
 
 
@@ -220,7 +238,9 @@ def test_what_an_imported_name_stands_for_counts(project: Write) -> None:
 
 
 def test_a_syntax_error_is_told_with_file_and_line(project: Write, tmp_path: Path) -> None:
-    stage = project("work.mine", **PACKAGE, work__mine="class Mine:\n    def run(self):\n        from work.one import first\n")
+    stage = project(
+        "work.mine", **PACKAGE, work__mine="class Mine:\n    def run(self):\n        from work.one import first\n"
+    )
     (tmp_path / "root" / "work" / "one.py").write_text("x = 1\ndef first(:\n")
     with pytest.raises(DagError, match=r"work/one\.py:2 cannot be read as Python"):
         code_record(stage)
@@ -235,7 +255,9 @@ def test_a_class_without_a_file_is_refused() -> None:
 
 
 def test_a_change_is_seen_at_once_in_the_same_process(project: Write, tmp_path: Path) -> None:
-    stage = project("work.mine", **PACKAGE, work__mine="from work.one import first\nclass Mine:\n    def run(self): first()\n")
+    stage = project(
+        "work.mine", **PACKAGE, work__mine="from work.one import first\nclass Mine:\n    def run(self): first()\n"
+    )
     path = tmp_path / "root" / "work" / "one.py"
     digests = set()
     for limit in range(8):  # one length, written faster than some clocks tick
@@ -245,14 +267,18 @@ def test_a_change_is_seen_at_once_in_the_same_process(project: Write, tmp_path: 
 
 
 def test_a_module_that_appears_later_is_found(project: Write, tmp_path: Path) -> None:
-    stage = project("work.mine", work__init="", work__mine="class Mine:\n    def run(self):\n        from work.late import x\n")
+    stage = project(
+        "work.mine", work__init="", work__mine="class Mine:\n    def run(self):\n        from work.late import x\n"
+    )
     assert names(stage) == ["work/mine.py:Mine"]
     (tmp_path / "root" / "work" / "late.py").write_text("x = 1\n")
     assert names(stage) == ["work/late.py:x", "work/mine.py:Mine"]
 
 
 def test_the_cache_is_written_once_and_a_broken_one_is_ignored(project: Write, tmp_path: Path) -> None:
-    stage = project("work.mine", **PACKAGE, work__mine="from work import first\nclass Mine:\n    def run(self): first()\n")
+    stage = project(
+        "work.mine", **PACKAGE, work__mine="from work import first\nclass Mine:\n    def run(self): first()\n"
+    )
     record = code_record(stage)
     kept = sorted((tmp_path / "cache" / "corpusmill").iterdir())
     assert [path.suffix for path in kept] == [".json"] * len(kept)
@@ -285,11 +311,16 @@ def test_a_cache_folder_that_cannot_be_written_costs_nothing_else(
 
 
 def test_differences_are_told_shortly() -> None:
-    old = CodeRecord(digest="1", definitions={"a": "1", "b": "1", "c": "1"}, packages={"x": "0.10", "y": "1", "gone": "2"})
+    old = CodeRecord(
+        digest="1", definitions={"a": "1", "b": "1", "c": "1"}, packages={"x": "0.10", "y": "1", "gone": "2"}
+    )
     new = CodeRecord(digest="2", definitions={"a": "1", "b": "2", "d": "1"}, packages={"x": "0.11", "y": "1"})
     assert explain_drift(old, new) == "b changed and 2 more"
     assert explain_drift(old, old) == ""
-    some, more = CodeRecord(digest="1", definitions={"a": "1"}), CodeRecord(digest="2", definitions={"a": "1", "b": "1"})
+    some, more = (
+        CodeRecord(digest="1", definitions={"a": "1"}),
+        CodeRecord(digest="2", definitions={"a": "1", "b": "1"}),
+    )
     assert (explain_drift(some, more), explain_drift(more, some)) == ("b added", "b removed")
     assert "another form" in explain_drift(CodeRecord(digest="1"), CodeRecord(digest="2"))
     assert changed_packages(old, new) == ["gone 2 → absent", "x 0.10 → 0.11"]

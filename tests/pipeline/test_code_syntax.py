@@ -76,7 +76,11 @@ def test_reformatting_never_changes_it(path: Path) -> None:
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_imports_and_definitions_never_changes_it(shuffled: random.Random) -> None:
     imports = ["import os", "import json as j", "from a.b import c, d as e", "from . import z"]
-    definitions = ["def f(): return os, j, c, e, z\n", "X = 1\n", "class K:\n    import os, json\n    from a import b\n"]
+    definitions = [
+        "def f(): return os, j, c, e, z\n",
+        "X = 1\n",
+        "class K:\n    import os, json\n    from a import b\n",
+    ]
     first = forms("\n".join([*imports, *definitions]))
     shuffled.shuffle(imports)
     shuffled.shuffle(definitions)
@@ -85,7 +89,12 @@ def test_the_order_of_imports_and_definitions_never_changes_it(shuffled: random.
 
 
 CONSTANTS = st.one_of(
-    st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8), st.binary(max_size=8), st.booleans(), st.none()
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=8),
+    st.binary(max_size=8),
+    st.booleans(),
+    st.none(),
 )
 
 
@@ -109,7 +118,11 @@ def test_every_literal_of_a_module_counts(place: int) -> None:
     tree = ast.parse(SOURCE)
     node = list(ast.walk(tree))[place]
     assert isinstance(node, ast.Constant)
-    node.value = node.value * 2 + type(node.value)(1) if isinstance(node.value, (int, float, complex)) else node.value + node.value[:1]
+    node.value = (
+        node.value * 2 + type(node.value)(1)
+        if isinstance(node.value, (int, float, complex))
+        else node.value + node.value[:1]
+    )
     assert forms(ast.unparse(ast.fix_missing_locations(tree))) != forms(SOURCE)
 
 
@@ -142,12 +155,26 @@ def test_two_spellings_are_one(one: str, two: str) -> None:
 @pytest.mark.parametrize(
     ("one", "two"),
     [
-        ("x = 1", "x = True"), ("x = 1", "x = 1.0"), ("x = ''", "x = b''"), ("x = None", "x = ()"), ("x = 0.0", "x = -0.0"),
-        ("x = {**a, 'b': c}", "x = {'b': c, **a}"), ("x = y[1:]", "x = y[:1]"), ("x = f'{y}'", "x = f'{y!r}'"),
-        ("x = f'{y}'", "x = f'{y:>3}'"), ("def f(a, b): pass", "def f(b, a): pass"), ("def f(a, /, b): pass", "def f(a, b): pass"),
-        ("def f(*, a, b=1): pass", "def f(*, a=1, b): pass"), ("async def f(): pass", "def f(): pass"), ("x = a.b.c", "x = a.c.b"),
-        ("class C(a): pass", "class C(b): pass"), ("x = a and b or c", "x = a and (b or c)"), ("def f(): return", "def f(): pass"),
-        ("def f(x): return x", "def f(x): yield x"), ("x = [a for a in b]", "x = {a for a in b}"), ("x = 1 < 2", "x = 1 <= 2"),
+        ("x = 1", "x = True"),
+        ("x = 1", "x = 1.0"),
+        ("x = ''", "x = b''"),
+        ("x = None", "x = ()"),
+        ("x = 0.0", "x = -0.0"),
+        ("x = {**a, 'b': c}", "x = {'b': c, **a}"),
+        ("x = y[1:]", "x = y[:1]"),
+        ("x = f'{y}'", "x = f'{y!r}'"),
+        ("x = f'{y}'", "x = f'{y:>3}'"),
+        ("def f(a, b): pass", "def f(b, a): pass"),
+        ("def f(a, /, b): pass", "def f(a, b): pass"),
+        ("def f(*, a, b=1): pass", "def f(*, a=1, b): pass"),
+        ("async def f(): pass", "def f(): pass"),
+        ("x = a.b.c", "x = a.c.b"),
+        ("class C(a): pass", "class C(b): pass"),
+        ("x = a and b or c", "x = a and (b or c)"),
+        ("def f(): return", "def f(): pass"),
+        ("def f(x): return x", "def f(x): yield x"),
+        ("x = [a for a in b]", "x = {a for a in b}"),
+        ("x = 1 < 2", "x = 1 <= 2"),
     ],
 )
 def test_two_meanings_are_two(one: str, two: str) -> None:

@@ -31,7 +31,11 @@ def heard(folder: Path) -> tuple[Context, list[tuple[str, dict[str, Any]]]]:
 def test_values_come_in_the_order_of_the_items_and_files_in_the_data(tmp_path: Path) -> None:
     ctx = Context.local(tmp_path)
     assert ctx.map(partial(write, times=2), ["ccc", "a", "bb"]) == [3, 1, 2]
-    assert {path.name: path.read_text() for path in (tmp_path / "data").iterdir()} == {"a": "aa", "bb": "bbbb", "ccc": "cccccc"}
+    assert {path.name: path.read_text() for path in (tmp_path / "data").iterdir()} == {
+        "a": "aa",
+        "bb": "bbbb",
+        "ccc": "cccccc",
+    }
 
 
 def test_a_second_context_repeats_only_what_had_not_ended(tmp_path: Path) -> None:
@@ -47,7 +51,10 @@ def test_shards_may_go_elsewhere_under_a_name_of_their_own(tmp_path: Path) -> No
     ctx = Context.local(tmp_path)
     ctx.map(write, ["x"], into=ctx.scratch / "first")
     ctx.map(write, ["y"], name="second", into=ctx.scratch / "second")
-    assert sorted(path.relative_to(ctx.scratch).as_posix() for path in digest.files_below(ctx.scratch)) == ["first/x", "second/y"]
+    assert sorted(path.relative_to(ctx.scratch).as_posix() for path in digest.files_below(ctx.scratch)) == [
+        "first/x",
+        "second/y",
+    ]
     assert ctx.map(write, []) == []
 
 

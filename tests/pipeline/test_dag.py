@@ -36,7 +36,10 @@ def test_a_dag_may_be_deeper_than_python_recurses() -> None:
         (lambda: Dag(Say(label="a b")), "the label 'a b' is not made of letters"),
         (lambda: Dag(Upper(words=Words())), "upper.words is a Words that no stage makes"),
         (lambda: Dag(Upper(words=Words("/somewhere"))), "upper.words is a local path (/somewhere)"),
-        (lambda: Upper(words=Say()), "Upper.words wants an artifact, but was given the stage 'say'; did you mean say.out?"),
+        (
+            lambda: Upper(words=Say()),
+            "Upper.words wants an artifact, but was given the stage 'say'; did you mean say.out?",
+        ),
         (lambda: Upper(words=Sums("x")), "Upper.words wants Words, but Sums('x') is Sums"),
         (lambda: Upper(words=Say().out, limt=3), "Upper has no setting 'limt'; did you mean 'limit'?"),
         (lambda: Upper(words=Say().out, zzzzzz=3), "Upper has no setting 'zzzzzz'; it has: "),
@@ -73,7 +76,8 @@ def test_inputs_are_replaced_by_place_and_settings_kept() -> None:
     join = Join(parts=(Say().out, Say(label="b").out), label="mine")
     moved = join.with_inputs(lambda place, artifact: artifact.at(f"/x/{place}"))
     assert {place: str(found.path) for place, found in moved.inputs().items()} == {
-        "parts.0": "/x/parts.0", "parts.1": "/x/parts.1"
+        "parts.0": "/x/parts.0",
+        "parts.1": "/x/parts.1",
     }
     assert moved.label == "mine" and type(moved) is Join
 

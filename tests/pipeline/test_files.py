@@ -18,7 +18,9 @@ from tests.pipeline.toys import line
 @pytest.fixture(params=["plain", "file", "memory"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield {"plain": str(tmp_path / "root"), "file": f"file://{tmp_path}/root", "memory": f"memory://{tmp_path.name}"}[request.param]
+    yield {"plain": str(tmp_path / "root"), "file": f"file://{tmp_path}/root", "memory": f"memory://{tmp_path.name}"}[
+        request.param
+    ]
 
 
 @pytest.fixture

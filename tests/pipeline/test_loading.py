@@ -20,7 +20,9 @@ def {name}(*, words: str = "a b") -> Dag:
 """
 
 
-def dials(*, steps: int = 400, rate: float = 0.1, names: tuple[str, ...] = (), mode: Literal["a", "b"] = "a", name: str = "") -> Dag:
+def dials(
+    *, steps: int = 400, rate: float = 0.1, names: tuple[str, ...] = (), mode: Literal["a", "b"] = "a", name: str = ""
+) -> Dag:
     return Dag(Say())
 
 

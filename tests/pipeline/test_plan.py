@@ -70,7 +70,9 @@ def test_a_stage_asked_for_runs_though_it_is_cached(tmp_path: Path) -> None:
     assert not planned.complete
 
 
-def test_edited_code_is_drift_and_the_edited_definition_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edited_code_is_drift_and_the_edited_definition_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "own_stage.py").write_text(OWN)
     helper = tmp_path / "own_helper.py"
@@ -105,7 +107,9 @@ def test_going_back_to_older_code_is_a_hit(tmp_path: Path, monkeypatch: pytest.M
 def test_two_stages_of_a_kind_are_compared_each_with_its_own_past(tmp_path: Path) -> None:
     def two(limit: int) -> Dag:
         say = Say()
-        return Dag(Join(parts=(Upper(words=say.out, label="left").out, Upper(words=say.out, limit=limit, label="right").out)))
+        return Dag(
+            Join(parts=(Upper(words=say.out, label="left").out, Upper(words=say.out, limit=limit, label="right").out))
+        )
 
     execute(two(2), tmp_path)
     assert reasons(two(1), tmp_path)["right"] == "run: limit 2 → 1"
@@ -148,3 +152,10 @@ def test_the_plan_table_counts_what_is_cached(tmp_path: Path) -> None:
 )
 def test_differences_go_down_to_the_leaf(old: object, new: object, said: list[str]) -> None:
     assert differences(old, new) == said
+
+
+def test_the_first_of_a_label_was_never_built_though_another_of_its_kind_was(tmp_path: Path) -> None:
+    execute(line(), tmp_path)
+    planned = plan(Dag(Upper(words=Say(words=("one", "two")).out, limit=1, label="other")), Store(str(tmp_path)))
+    assert planned.entries["other"].reason == "never built"
+    assert planned.entries["other"].expected_seconds is not None

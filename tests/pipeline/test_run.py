@@ -80,7 +80,9 @@ def test_only_builds_one_stage_from_existing_inputs_even_when_it_is_cached(tmp_p
 
 
 def test_only_refuses_where_an_input_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DagError, match="upper cannot be built alone: its input say is not up to date \\(never built\\)"):
+    with pytest.raises(
+        DagError, match="upper cannot be built alone: its input say is not up to date \\(never built\\)"
+    ):
         execute(line(), tmp_path, only="upper")
 
 
@@ -147,7 +149,9 @@ def test_a_run_that_is_stopped_is_told_to_the_trackers_as_failed(tmp_path: Path)
         name = "told"
 
         def __getattr__(self, verb: str) -> object:
-            return lambda *arguments: told.append(f"{verb} {arguments[0] if verb in ('finish', 'stage') else ''}".strip())
+            return lambda *arguments: told.append(
+                f"{verb} {arguments[0] if verb in ('finish', 'stage') else ''}".strip()
+            )
 
     class Stops(Inline):
         def submit(self, job: Job, after: object) -> object:  # type: ignore[override]

@@ -58,7 +58,10 @@ class Killed(RuleBasedStateMachine):
         self.committed[f"data/shard-{self.shards}"] = content
         self.values[f"shard:{self.shards}"] = value
 
-    @rule(garbage=st.sampled_from([b"", b"{", b"[]", b"null", b'{"tag": "x"}', b"\xff"]), suffix=st.sampled_from([".json", ".tmp"]))
+    @rule(
+        garbage=st.sampled_from([b"", b"{", b"[]", b"null", b'{"tag": "x"}', b"\xff"]),
+        suffix=st.sampled_from([".json", ".tmp"]),
+    )
     def spoil(self, garbage: bytes, suffix: str) -> None:
         last = max((int(path.stem) for path in (self.root / "commits").glob("*.json")), default=0)
         (self.root / "commits" / f"{last + 1:06d}{suffix}").write_bytes(garbage)
