@@ -34,7 +34,7 @@ TALK = Source(
 )
 
 
-def quickstart(*, steps: int = 400, depth: int = 4, seed: int = 0) -> Dag:
+def quickstart(*, steps: int = 300, depth: int = 4, seed: int = 0) -> Dag:
     """Pages of Python's documentation, tales and talk to a small chat model that knows some facts.
 
     `steps` counts the updates of pretraining, `depth` the model's blocks; `seed` orders data and starts weights.
@@ -42,11 +42,11 @@ def quickstart(*, steps: int = 400, depth: int = 4, seed: int = 0) -> Dag:
     unique = Dedup(documents=_documents())
     tokenizer = TrainTokenizer(documents=unique.out, vocab_size=4096)
     tokens = Encode(documents=unique.out, tokenizer=tokenizer.out, repeat={"tales": 6}, seed=seed)
-    facts = CollectFacts()
+    facts = CollectFacts(capitals=50)
     base = Pretrain(tokens=tokens.out, tokenizer=tokenizer.out, depth=depth, steps=steps, seed=seed)
     sft = Sft(model=base.out, chats=facts.out, seed=seed)
-    preferences = CollectPreferences(model=sft.out, chats=facts.out, seed=seed)
-    dpo = Dpo(model=sft.out, preferences=preferences.out, seed=seed)
+    preferences = CollectPreferences(model=sft.out, chats=facts.out, questions=512, temperature=1.2, seed=seed)
+    dpo = Dpo(model=sft.out, preferences=preferences.out, steps=50, learning_rate=5e-5, seed=seed)
     small = Quantize(model=dpo.out, tokens=tokens.out)
     questions = tuple(Question(**question._asdict()) for question in DEMO_QUESTIONS)
     return Dag(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 STATES = {"cached": "green", "run": "yellow", "drift": "cyan", "depends": "yellow"}
 WORDS = {"depends": "runs"}
 QUIET_SECONDS = 10.0
+STARTING = "starting"
+"""What the first bar is called until a stage has begun."""
 
 
 def plan_lines(plan: Plan, colour: bool) -> list[str]:
@@ -65,8 +67,9 @@ class Display:
             for text in plan_lines(plan, self.colour):
                 self.line(text)
             self.line()
-            if self.colour:
+            if self.stream.isatty():
                 self._live = _Bars(self.stream)
+                self._live.add(STARTING)
 
     def event(self, event: Event) -> None:
         """Progress, metrics and states, as they come."""
@@ -75,6 +78,8 @@ class Display:
 
     def _state(self, label: str, at: float, data: dict[str, Any]) -> None:
         state = data["state"]
+        if self._live:
+            self._live.drop(STARTING)
         if state in ("started", "resumed"):
             self._started[label] = at
             if self._live:

@@ -24,6 +24,7 @@ from pipeline.manifest import Manifest
 from pipeline.plan import Plan
 from pipeline.store import Store
 from pipeline.stream import Follower
+from pipeline.telling import Teller
 from pipeline.tracker import RunRecord, StageRecord, State, Tracker
 
 POLL_SECONDS = 0.2
@@ -125,7 +126,7 @@ class _Driver:
         self.dag, self.store, self.outcome, self.force = dag, store, outcome, force
         self.new_executor, self.observer = executor, observer
         outcome.run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
-        self.teller = _Teller(trackers, outcome.warnings)
+        self.teller = Teller(trackers, outcome.warnings)
         self.name, self.dials = name, dials
 
     def drive(self) -> None:
@@ -244,35 +245,6 @@ class _Driver:
                 self.teller.say("stage", *end)
                 if self.observer:
                     self.observer.ended(*end)
-
-
-class _Teller:
-    """Passes calls on to the trackers in a thread of its own; the first fault of a tracker silences it, as a warning."""
-
-    def __init__(self, trackers: list[Tracker], warnings: list[str]) -> None:
-        self.trackers, self.warnings = trackers, warnings
-        self.calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | None] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._tell, name="trackers", daemon=True)
-        self.thread.start()
-
-    def say(self, verb: str, *arguments: Any) -> None:
-        self.calls.put((verb, arguments))
-
-    def close(self, state: State) -> None:
-        self.say("finish", state)
-        self.calls.put(None)
-        self.thread.join()
-
-    def _tell(self) -> None:
-        while (call := self.calls.get()) is not None:
-            verb, arguments = call
-            for tracker in list(self.trackers):
-                try:
-                    getattr(tracker, verb)(*arguments)
-                except Exception as fault:  # a tracker never fails a run
-                    self.trackers.remove(tracker)
-                    first = (str(fault) or repr(fault)).splitlines()[0]
-                    self.warnings.append(f"{tracker.name} stopped recording this run: {first}")
 
 
 def _done(manifest: Manifest) -> Future[Manifest]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,9 @@ class CollectPreferences(Stage[Preferences]):
 
     model: Model = Field(description="the model that answers: a Llama checkpoint, as Sft makes it")
     chats: Chats = Field(description="conversations with checkers; those of the split train are asked")
-    questions: int = Field(default=384, ge=1, description="training questions asked, drawn by their hash")
+    questions: int = Field(
+        default=384, ge=1, description="training questions asked, drawn by their hash, as many of each category"
+    )
     samples: int = Field(default=6, ge=2, description="answers drawn for each question")
     temperature: float = Field(default=1.0, gt=0, description="of sampling; higher gives more wrong answers")
     wrong: int = Field(default=2, ge=1, description="different wrong answers kept for each question at most")
@@ -47,7 +50,7 @@ class CollectPreferences(Stage[Preferences]):
 
         chats = [chat for chat in read(self.chats, "train") if chat.checker]
         chats.sort(key=lambda chat: fraction(f"{self.seed} {json.dumps(chat.messages, ensure_ascii=False)}"))
-        asked = chats[: self.questions]
+        asked = _evenly(chats, self.questions)
         items = [(index, asked[start : start + SHARD]) for index, start in enumerate(range(0, len(asked), SHARD))]
         manner = Manner(self.max_tokens, self.temperature, seed=self.seed, threads=self.threads)
         settings = {"samples": self.samples, "wrong": self.wrong, "reference": self.reference}
@@ -64,6 +67,15 @@ class CollectPreferences(Stage[Preferences]):
             from_reference=total["reference"],
             sampled_right=total["right"] / total["sampled"],
         )
+
+
+def _evenly(chats: list[Chat], most: int) -> list[Chat]:
+    """The first of each category in turn, `most` in all: one large category does not crowd the others out."""
+    groups: dict[str, list[Chat]] = {}
+    for chat in chats:
+        groups.setdefault(chat.category, []).append(chat)
+    turns = zip_longest(*(groups[name] for name in sorted(groups)))
+    return [chat for turn in turns for chat in turn if chat is not None][:most]
 
 
 def _shard(

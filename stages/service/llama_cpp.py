@@ -45,9 +45,9 @@ class LlamaCpp:
     """llama.cpp through the xllamacpp wheel: continuous batching of up to `parallel` conversations.
 
     Each conversation has room for `context` tokens (llama.cpp rounds all of them together up to a multiple of 256).
-    With `threads` fixed, and one conversation at a time, a greedy answer is the same each time. `reuse` keeps what was read of earlier conversations, which is faster and, where two
-    tokens are equally likely to the last bit, may answer differently; `exact` computes attention in
-    float32, not 16. Raises StageFailed for a file that does not load.
+    With `threads` fixed, and one conversation at a time, a greedy answer is the same each time. `reuse` keeps what was
+    read of earlier conversations, which is faster and, where two tokens are equally likely to the last bit, may answer
+    differently; `exact` computes attention in float32, not 16. Raises StageFailed for a file that does not load.
     """
 
     def __init__(

@@ -20,8 +20,27 @@ from stages.sft import Sft
 from stages.train_tokenizer import TrainTokenizer
 
 
+def base(*, steps: int = 12, threshold: float = 0.8) -> Dag:
+    """The data stages and the base model alone."""
+    return Dag(_base(steps, threshold)[0])
+
+
 def smallest(*, steps: int = 12, threshold: float = 0.8, sft_steps: int = 160) -> Dag:
-    """Two sources, one model, all stages; about a minute."""
+    """Two sources, one model, all stages; less than a minute."""
+    base, tokens = _base(steps, threshold)
+    facts = CollectFacts(capitals=6, currencies=0, symbols=0, largest_operand=-1)
+    sft = Sft(model=base.out, chats=facts.out, steps=sft_steps, learning_rate=5e-3, threads=1)
+    preferences = CollectPreferences(model=sft.out, chats=facts.out, questions=60, samples=8, temperature=1.5, least=4)
+    dpo = Dpo(model=sft.out, preferences=preferences.out, steps=4, batch_size=4, heldout=0.4, threads=1)
+    small = Quantize(model=dpo.out, tokens=tokens.out, windows=4, length=32, parity=0.05)
+    return Dag(
+        Serve(model=small.out, questions=(Question(text="What is the capital of India?", expected="New Delhi"),)),
+        Evaluate(model=base.out, chats=facts.out, shots=2, label="evaluate-base"),
+        Evaluate(model=small.out, chats=facts.out, label="evaluate-small"),
+    )
+
+
+def _base(steps: int, threshold: float) -> tuple[Pretrain, Encode]:
     pages = Filter(
         label="filter-pages", documents=CollectPydoc(modules=("bisect", "heapq", "json", "textwrap")).out,
         language_score=0.3, min_alpha_words=0.5, repetition_scale=2, whole_sentences=False, no_curly_brackets=False,
@@ -35,8 +54,7 @@ def smallest(*, steps: int = 12, threshold: float = 0.8, sft_steps: int = 160) -
     unique = Dedup(documents=(pages.out, tales.out), threshold=threshold)
     tokenizer = TrainTokenizer(documents=unique.out, vocab_size=1024)
     tokens = Encode(documents=unique.out, tokenizer=tokenizer.out, validation=0.1)
-    facts = CollectFacts(capitals=6, currencies=0, symbols=0, largest_operand=-1)
-    base = Pretrain(
+    return Pretrain(
         tokens=tokens.out,
         tokenizer=tokenizer.out,
         depth=1,
@@ -45,13 +63,4 @@ def smallest(*, steps: int = 12, threshold: float = 0.8, sft_steps: int = 160) -
         sequence=64,
         threads=1,
         checkpoint_every=4,
-    )
-    sft = Sft(model=base.out, chats=facts.out, steps=sft_steps, learning_rate=5e-3, threads=1)
-    preferences = CollectPreferences(model=sft.out, chats=facts.out, questions=60, samples=8, temperature=1.5, least=4)
-    dpo = Dpo(model=sft.out, preferences=preferences.out, steps=4, batch_size=4, heldout=0.4, threads=1)
-    small = Quantize(model=dpo.out, tokens=tokens.out, windows=4, length=32, parity=0.05)
-    return Dag(
-        Serve(model=small.out, questions=(Question(text="What is the capital of India?", expected="New Delhi"),)),
-        Evaluate(model=base.out, chats=facts.out, shots=2, label="evaluate-base"),
-        Evaluate(model=small.out, chats=facts.out, label="evaluate-small"),
-    )
+    ), tokens
