@@ -1,60 +1,13 @@
-"""The code digest: what is reached, what is not, and what a person is told of a difference."""
+"""The code digest: what of the code around a stage is reached, and what is not."""
 
 from __future__ import annotations
 
-import importlib
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.code import changed_packages, code_record, explain_drift
-from pipeline.errors import DagError
-from pipeline.manifest import CodeRecord
-
-Write = Callable[..., type]
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Writes files below a folder of its own and returns the class `Mine` of the module asked for."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    root = tmp_path / "root"
-    root.mkdir()
-    monkeypatch.syspath_prepend(str(root))
-    before = set(sys.modules)
-
-    def write(module: str, **files: str) -> type:
-        for name, text in files.items():
-            path = root / (name.replace("__", "/").replace("/init", "/__init__") + ".py")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(root)):
-                del sys.modules[name]
-        importlib.invalidate_caches()
-        found: type = importlib.import_module(module).Mine
-        return found
-
-    yield write
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(root)):
-            del sys.modules[name]
-
-
-def names(stage: type) -> list[str]:
-    return list(code_record(stage).definitions)
-
-
-PACKAGE = {
-    "work__init": "from work.one import first\nfrom work.two import second\n",
-    "work__one": "def first():\n    return LIMIT\n\nLIMIT = 1\n",
-    "work__two": "def second():\n    return 2\n",
-}
+from pipeline.code import code_record, explain_drift
+from tests.pipeline.projects import PACKAGE, Write, names
 
 
 def test_only_what_the_class_mentions_is_reached(project: Write) -> None:
@@ -228,99 +181,3 @@ def test_a_dag_function_in_the_file_of_its_stage_does_not_count(project: Write) 
     source = "from pipeline import Dag\nclass Mine:\n    limit = 1\ndef dag(*, limit={}):\n    return Dag(Mine())\n"
     before = code_record(project("mine", mine=source.format(1)))
     assert code_record(project("mine", mine=source.format(25))) == before
-
-
-def test_what_an_imported_name_stands_for_counts(project: Write) -> None:
-    source = "from {} import sqrt\nclass Mine:\n    def run(self): return sqrt(4)\n"
-    before = code_record(project("mine", mine=source.format("math")))
-    after = code_record(project("mine", mine=source.format("cmath")))
-    assert explain_drift(before, after) == "mine.py:Mine changed"
-
-
-def test_a_syntax_error_is_told_with_file_and_line(project: Write, tmp_path: Path) -> None:
-    stage = project(
-        "work.mine", **PACKAGE, work__mine="class Mine:\n    def run(self):\n        from work.one import first\n"
-    )
-    (tmp_path / "root" / "work" / "one.py").write_text("x = 1\ndef first(:\n")
-    with pytest.raises(DagError, match=r"work/one\.py:2 cannot be read as Python"):
-        code_record(stage)
-    (tmp_path / "root" / "work" / "one.py").write_bytes(b"x = '\xff'\n")
-    with pytest.raises(DagError, match=r"work/one\.py"):
-        code_record(stage)
-
-
-def test_a_class_without_a_file_is_refused() -> None:
-    with pytest.raises(DagError, match="defined in no file"):
-        code_record(type("Loose", (), {"__module__": "nowhere_at_all"}))
-
-
-def test_a_change_is_seen_at_once_in_the_same_process(project: Write, tmp_path: Path) -> None:
-    stage = project(
-        "work.mine", **PACKAGE, work__mine="from work.one import first\nclass Mine:\n    def run(self): first()\n"
-    )
-    path = tmp_path / "root" / "work" / "one.py"
-    digests = set()
-    for limit in range(8):  # one length, written faster than some clocks tick
-        path.write_text(f"def first():\n    return {limit}\n")
-        digests.add(code_record(stage).digest)
-    assert len(digests) == 8
-
-
-def test_a_module_that_appears_later_is_found(project: Write, tmp_path: Path) -> None:
-    stage = project(
-        "work.mine", work__init="", work__mine="class Mine:\n    def run(self):\n        from work.late import x\n"
-    )
-    assert names(stage) == ["work/mine.py:Mine"]
-    (tmp_path / "root" / "work" / "late.py").write_text("x = 1\n")
-    assert names(stage) == ["work/late.py:x", "work/mine.py:Mine"]
-
-
-def test_the_cache_is_written_once_and_a_broken_one_is_ignored(project: Write, tmp_path: Path) -> None:
-    stage = project(
-        "work.mine", **PACKAGE, work__mine="from work import first\nclass Mine:\n    def run(self): first()\n"
-    )
-    record = code_record(stage)
-    kept = sorted((tmp_path / "cache" / "corpusmill").iterdir())
-    assert [path.suffix for path in kept] == [".json"] * len(kept)
-    before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in kept]
-    assert code_record(stage) == record == fresh(stage, tmp_path)
-    assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in kept] == before
-    for text in ("{", "[]", '{"records": 3}', json.dumps({"records": {}, "packages": []})):
-        for path in kept:
-            path.write_text(text)
-        assert fresh(stage, tmp_path) == record
-
-
-def fresh(stage: type, tmp_path: Path) -> CodeRecord:
-    """The record as another process finds it."""
-    code = f"from {stage.__module__} import Mine\nfrom pipeline.code import code_record\nprint(code_record(Mine).model_dump_json())"
-    root = Path(__file__).resolve().parents[2]
-    paths = f"{tmp_path / 'root'}:{root}"
-    environment = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    return CodeRecord.model_validate_json(answer.stdout)
-
-
-def test_a_cache_folder_that_cannot_be_written_costs_nothing_else(
-    project: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage = project("mine", mine="class Mine: pass\n")
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert names(stage) == ["mine.py:Mine"]
-
-
-def test_differences_are_told_shortly() -> None:
-    old = CodeRecord(
-        digest="1", definitions={"a": "1", "b": "1", "c": "1"}, packages={"x": "0.10", "y": "1", "gone": "2"}
-    )
-    new = CodeRecord(digest="2", definitions={"a": "1", "b": "2", "d": "1"}, packages={"x": "0.11", "y": "1"})
-    assert explain_drift(old, new) == "b changed and 2 more"
-    assert explain_drift(old, old) == ""
-    some, more = (
-        CodeRecord(digest="1", definitions={"a": "1"}),
-        CodeRecord(digest="2", definitions={"a": "1", "b": "1"}),
-    )
-    assert (explain_drift(some, more), explain_drift(more, some)) == ("b added", "b removed")
-    assert "another form" in explain_drift(CodeRecord(digest="1"), CodeRecord(digest="2"))
-    assert changed_packages(old, new) == ["gone 2 → absent", "x 0.10 → 0.11"]

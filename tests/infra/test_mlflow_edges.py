@@ -1,0 +1,70 @@
+"""The MLflow tracker where it matters most that it is careful: secrets, repeats, broken databases, and its silence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.mlflow_tracker import MlflowTracker
+from pipeline.errors import StoreError
+from pipeline.manifest import Manifest
+from tests.infra.told_runs import DAG, build, manifest, record, say
+
+
+def test_no_secret_of_the_environment_reaches_mlflow(store: Path) -> None:
+    for file in (store / ".mlflow").iterdir():
+        assert not file.is_file() or b"verysecret" not in file.read_bytes()
+
+
+def test_the_same_run_told_twice_leaves_one_record(tmp_path: Path) -> None:
+    from mlflow.tracking.client import MlflowClient
+
+    for _ in range(2):
+        made: dict[str, Manifest] = {}
+        tracker = MlflowTracker(str(tmp_path))
+        tracker.start(record("run-1", tmp_path))
+        for label in DAG:
+            build(tracker, made, "run-1")(label)
+        tracker.finish("finished")
+    uri = f"sqlite:///{tmp_path}/.mlflow/mlflow.db"
+    client = MlflowClient(uri, registry_uri=uri)
+    runs = client.search_runs(["1"])
+    assert sorted(run.info.run_name for run in runs) == sorted(["run-1", *DAG])
+    assert all(run.info.status == "FINISHED" for run in runs)
+    pretrain = next(run for run in runs if run.info.run_name == "Pretrain")
+    assert len(client.get_metric_history(pretrain.info.run_id, "loss")) == 250
+    assert len(client.search_model_versions("name = 'tales'")) == 1 and len(client.search_logged_models(["1"])) == 2
+
+
+def test_a_database_that_cannot_be_written_is_one_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow" / "mlflow.db").write_text("not a database " * 100)
+    tracker = MlflowTracker(str(tmp_path))
+    with pytest.raises(StoreError, match="cannot be written"):
+        tracker.start(record("run-1", tmp_path))
+    say(tracker, "Collect", "state", 1, state="started")  # and is silent afterwards
+    tracker.stage("Collect", "finished", manifest("Collect", "run-1"))
+    tracker.finish("finished")
+
+
+def test_tracking_prints_nothing_and_imports_mlflow_only_at_its_start(tmp_path: Path) -> None:
+    code = f"""
+import sys
+import infra.mlflow_tracker, infra.ui
+assert "mlflow" not in sys.modules
+from pathlib import Path
+from tests.infra.told_runs import MlflowTracker, build, record
+tracker = MlflowTracker({str(tmp_path)!r})
+tracker.start(record("run-1", Path({str(tmp_path)!r})))
+build(tracker, {{}}, "run-1")("Collect")
+tracker.finish("finished")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
