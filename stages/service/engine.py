@@ -52,7 +52,10 @@ class Engine(Protocol):
     parallel: int
 
     def answer(self, ask: Ask, on_text: OnText | None = None) -> Reply:
-        """Answer, telling `on_text` of each piece of text. Raises AskRefused for a conversation it cannot take."""
+        """Answer, telling `on_text` of each piece of text. Raises AskRefused for a conversation it cannot take.
+
+        What a message says is text: a special token written in it never ends the turn (`stages.text.plain`).
+        """
         ...
 
     def close(self) -> None:

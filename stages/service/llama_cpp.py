@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline import StageFailed
 from stages.service.engine import Ask, AskRefused, Message, OnText, Reply
+from stages.text.plain import plain_messages
 
 
 @dataclass
@@ -62,7 +63,11 @@ class LlamaCpp:
     ) -> None:
         import xllamacpp
 
-        self.context, self.parallel, self._reuse = context or trained_context(model), parallel, reuse
+        try:
+            self.context, self._special = context or trained_context(model), control_tokens(model)
+        except ValueError as fault:
+            raise _unreadable(model) from fault
+        self.parallel, self._reuse = parallel, reuse
         self._folder = Path(tempfile.mkdtemp(prefix="corpusmill-"))
         self.socket = self._folder / "engine.sock"  # llama.cpp always listens: here only this user can reach it
         params = xllamacpp.CommonParams()
@@ -81,14 +86,12 @@ class LlamaCpp:
             self._server: Any = xllamacpp.Server(params)
         except RuntimeError as fault:
             shutil.rmtree(self._folder, ignore_errors=True)
-            raise StageFailed(
-                f"llama.cpp cannot load {model.name}", mend="rebuild it: corpusmill run … --rebuild quantize"
-            ) from fault
+            raise _unreadable(model) from fault
 
     def answer(self, ask: Ask, on_text: OnText | None = None) -> Reply:
         """Answer, telling `on_text` of each piece of text. Raises AskRefused for a conversation it cannot take."""
         request: dict[str, Any] = {
-            "messages": list(ask.messages),
+            "messages": plain_messages(ask.messages, self._special),
             "max_tokens": ask.max_tokens,
             "temperature": ask.temperature,
             "top_p": ask.top_p,
@@ -138,7 +141,8 @@ class LlamaCpp:
 
     def render(self, messages: Sequence[Message]) -> str:
         """The text that the chat template makes of a conversation, up to where the answer begins."""
-        return str(self._post("/apply-template", {"messages": list(messages)})["prompt"])
+        plain = plain_messages(messages, self._special)
+        return str(self._post("/apply-template", {"messages": plain})["prompt"])
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         connection = _UnixConnection(self.socket)
@@ -173,6 +177,10 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def _unreadable(model: Path) -> StageFailed:
+    return StageFailed(f"llama.cpp cannot load {model.name}", mend="rebuild it: corpusmill run … --rebuild quantize")
+
+
 def _refused(fault: dict[str, Any]) -> AskRefused:
     if fault.get("type") == "exceed_context_size_error":
         message = f"the conversation has {fault.get('n_prompt_tokens')} tokens and the model reads {fault.get('n_ctx')}"
@@ -186,6 +194,19 @@ def trained_context(model: Path) -> int:
 
     field = GGUFReader(model).get_field("llama.context_length")
     return int(field.contents()) if field is not None else 512
+
+
+def control_tokens(model: Path) -> list[str]:
+    """The tokens of the GGUF file at `model` that llama.cpp reads as one wherever they stand: control and unknown."""
+    from gguf import GGUFReader, TokenType
+
+    reader = GGUFReader(model)
+    tokens, types = reader.get_field("tokenizer.ggml.tokens"), reader.get_field("tokenizer.ggml.token_type")
+    if tokens is None or types is None:
+        return []
+    kinds = enumerate(types.contents())
+    places = [place for place, kind in kinds if kind in (TokenType.CONTROL, TokenType.UNKNOWN)]
+    return [str(tokens.contents(place)) for place in places]
 
 
 def open_engine(

@@ -47,7 +47,9 @@ class ChatRequest(BaseModel):
     messages: list[_Message] = Field(min_length=1, max_length=256)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0, le=2)
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, description="0, the likeliest token each time, where it is missing; OpenAI's is 1"
+    )
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     stop: str | list[str] | None = Field(default=None, max_length=256)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import StageFailed
+from stages.text.plain import plain_messages
 
 if TYPE_CHECKING:
     import jinja2
@@ -84,19 +85,29 @@ def chat_template(folder: Path | str) -> str:
     return template
 
 
+def special_tokens(folder: Path | str) -> list[str]:
+    """The tokens that tokenizer.json marks as special; none where the folder has no tokenizer."""
+    path = Path(folder) / "tokenizer.json"
+    added = json.loads(path.read_text(encoding="utf-8")).get("added_tokens", ()) if path.exists() else ()
+    return [token["content"] for token in added if token["special"]]
+
+
 def unmarked(template: str) -> str:
     """The template without `{% generation %}` marks, which only transformers knows; other engines (GGUF) read this one."""
     return _MARKS.sub(r"{#\1 \2#}", template)
 
 
 def render_chat(folder: Path | str, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = False) -> str:
-    """The text of a conversation as the folder's template writes it. Raises StageFailed for what the template refuses."""
+    """The text of a conversation as the folder's template writes it, to be cut with its special tokens.
+
+    A special token inside of a message is parted, so that it stays text. Raises StageFailed for what the template refuses.
+    """
     import jinja2
 
-    special = _special(Path(folder))
+    special, plain = _special(Path(folder)), plain_messages(messages, special_tokens(folder))
     try:
         return _compiled(chat_template(folder)).render(
-            messages=[dict(message) for message in messages], add_generation_prompt=add_generation_prompt, **special
+            messages=plain, add_generation_prompt=add_generation_prompt, **special
         )
     except jinja2.TemplateError as fault:
         raise StageFailed(
