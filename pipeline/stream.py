@@ -88,7 +88,8 @@ class LineWriter:
         self._file = log.open("a", encoding="utf-8")
 
     def write(self, text: str) -> int:
-        """Take text; each line that it completes is an event."""
+        """Take text; each line that it completes is an event. Half a character (a lone surrogate) becomes ``?``."""
+        text = text.encode("utf-8", self.errors).decode("utf-8")
         self._file.write(text)
         *lines, self._rest = (self._rest + text).replace("\r", "\n").split("\n")
         for line in lines:

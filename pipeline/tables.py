@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -49,12 +50,12 @@ def _line(row: Sequence[str], columns: Sequence[int], right: Sequence[int]) -> s
 
 
 def duration(seconds: float | None) -> str:
-    """``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``; ``unknown`` for None."""
-    if seconds is None:
+    """``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``; ``unknown`` for None and what is no number."""
+    if seconds is None or not math.isfinite(seconds):
         return "unknown"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
@@ -64,6 +65,8 @@ def duration(seconds: float | None) -> str:
 
 def figure(value: float) -> str:
     """A metric as a person reads it: 12,345 · 1.783 · 3.1e-05."""
+    if not math.isfinite(value):
+        return str(value)
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     if abs(value) >= 1000:
