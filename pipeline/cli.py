@@ -83,7 +83,8 @@ def run(
         )  # fmt: skip
     except KeyboardInterrupt:
         display.close()
-        raise
+        print(f"stopped; what was committed is kept. To go on: {_again()}", file=sys.stderr)
+        raise typer.Exit(130) from None
     display.finished(outcome)
     if not outcome.ok:
         raise CorpusmillError("some stages have no artifact", mend=f"mend what is wrong, then run again: {_again()}")
@@ -142,7 +143,6 @@ def main() -> None:
         print(f"error: {fault}", file=sys.stderr)
         code = fault.exit_code
     except KeyboardInterrupt:
-        print(f"stopped; what was committed is kept. To go on: {_again()}", file=sys.stderr)
         code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
