@@ -143,3 +143,42 @@ def test_ctrl_c_stops_and_says_how_to_go_on(home: Path) -> None:
         errors.startswith("stopped; what was committed is kept. To go on: corpusmill run") and "Traceback" not in errors
     )
     assert list((home / "store").glob(".partial/slow/*/*/commits/*.json"))
+
+
+def test_a_command_whose_package_is_missing_says_what_to_install(home: Path) -> None:
+    folder = home / "moonshine-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: moonshine\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[corpusmill.commands]\nmoon = no_such_package_at_all:moon\n")
+    paths = os.pathsep.join([str(home), os.environ.get("PYTHONPATH", "")])
+    done = corpusmill(home, "moon", PYTHONPATH=paths)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: moon needs the package 'no_such_package_at_all'")
+    assert "(needs the package no_such_package_at_all)" in corpusmill(home, "--help", PYTHONPATH=paths).stdout
+
+
+def test_an_unknown_executor_is_one_error_and_nothing_is_started(home: Path) -> None:
+    done = corpusmill(home, "run", f"{home}/own_dags.py:mine", "--executor", "rey", "--tracker", "none")
+    assert done.returncode == 2 and "error: no executor is called 'rey'; there are: " in done.stderr
+    assert "Traceback" not in done.stderr and not (home / "store" / ".runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["plan", "mine"], ["plan", "mine", "--json"], ["run", "mine", "--executor", "inline"]]
+)
+def test_a_reader_that_has_gone_is_no_traceback(home: Path, words: list[str]) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from pipeline.cli import main; main()",
+        words[0],
+        f"{home}/own_dags.py:{words[1]}",
+    ]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        done = subprocess.run(
+            [*command, *words[2:], *(["--tracker", "none"] if words[0] == "run" else [])], stdout=gone,
+            stderr=subprocess.PIPE, text=True, env={**os.environ, "CORPUSMILL_STORE": str(home / "store")}, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")

@@ -109,3 +109,26 @@ def test_differences_are_told_shortly() -> None:
     assert (explain_drift(some, more), explain_drift(more, some)) == ("b added", "b removed")
     assert "another form" in explain_drift(CodeRecord(digest="1"), CodeRecord(digest="2"))
     assert changed_packages(old, new) == ["gone 2 → absent", "x 0.10 → 0.11"]
+
+
+def test_the_cache_forgets_files_that_are_gone(project: Write, tmp_path: Path) -> None:
+    code_record(project("gone_soon", gone_soon="class Mine: pass\n"))
+    cache = tmp_path / "cache" / "corpusmill"
+    assert any("gone_soon" in path.read_text() for path in cache.iterdir())
+    (tmp_path / "root" / "gone_soon.py").unlink()
+    code_record(project("here_still", here_still="class Mine: pass\n"))
+    assert not any("gone_soon" in path.read_text() for path in cache.iterdir())
+    assert any("here_still" in path.read_text() for path in cache.iterdir())
+
+
+def test_a_file_inside_a_package_that_is_run_by_its_path_finds_its_package(project: Write, tmp_path: Path) -> None:
+    mine = "from work.one import first\nclass Mine:\n    def run(self): first()\n"
+    inside = project("work.mine", **PACKAGE, work__mine=mine)
+    by_name = code_record(inside)
+    sys.path.insert(0, str(tmp_path / "root" / "work"))
+    try:
+        by_path = code_record(project("mine", **PACKAGE, work__mine=mine))
+    finally:
+        sys.path.remove(str(tmp_path / "root" / "work"))
+    assert [name.rsplit("/", 1)[-1] for name in by_path.definitions] == ["mine.py:Mine", "one.py:LIMIT", "one.py:first"]
+    assert {name.rsplit("/", 1)[-1] for name in by_name.definitions} == {"mine.py:Mine", "one.py:LIMIT", "one.py:first"}

@@ -93,3 +93,18 @@ class Slow(Say):
     def _say(self, word: str, folder: Path) -> int:
         time.sleep(0.3)
         return super()._say(word, folder)
+
+
+class Silent(Stage[Words]):
+    """Ends without writing anything."""
+
+    def run(self, out: Words, ctx: Context) -> None:
+        pass
+
+
+class Full(Stage[Words]):
+    """Writes to a device that is always full."""
+
+    def run(self, out: Words, ctx: Context) -> None:
+        with open("/dev/full", "w") as file:
+            file.write("a")
