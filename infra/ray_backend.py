@@ -113,13 +113,16 @@ class RayBackend:
 
 
 def run_shard(pickled: bytes, text: str, item: Any, folder: str) -> Told:
-    """Call the pickled function on `item`. It writes beside `folder`, which appears whole: a retry meets no remains."""
+    """Call the pickled function on `item`. It writes beside `folder`, which appears whole.
+
+    A retry replaces what a worker put there that was killed before its value arrived.
+    """
     place = Path(folder)
     private = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
 
     def call(function: Callable[[Any, Path], Any]) -> Any:
         value = function(item, private)
-        place.rmdir()
+        shutil.rmtree(place, ignore_errors=True)
         os.rename(private, place)
         return value
 

@@ -118,18 +118,22 @@ class RayExecutor:
 
     def _listen(self) -> None:
         lost = "Ray stopped before it ended"
-        with contextlib.suppress(OSError), self._channel.makefile("rb") as lines:
-            for line in lines:
-                answer = json.loads(line)
-                if "lost" in answer:
-                    lost = answer["lost"]
-                else:
-                    self._settle(answer["ref"], answer["end"])
-        self._fail(lost)
+        try:
+            with contextlib.suppress(OSError, json.JSONDecodeError), self._channel.makefile("rb") as lines:
+                for line in lines:  # the last one is cut short where the host was killed
+                    answer = json.loads(line)
+                    if "lost" in answer:
+                        lost = answer["lost"]
+                    else:
+                        self._settle(answer["ref"], answer["end"])
+        finally:
+            self._fail(lost)
 
     def _settle(self, ref: int, end: str) -> None:
         with self._lock:
-            future = self._pending.pop(ref)
+            future = self._pending.pop(ref, None)
+        if future is None:  # it was told as stopped before
+            return
         try:
             future.set_result(manifest_in(end))
         except Exception as fault:  # handed on through the future, as every executor does

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import pickle
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from infra.ray_executor import RayExecutor
+from infra.ray_executor import RayExecutor, RayFuture
 from pipeline import Resources, StageFailed
 from pipeline.errors import UsageError
+from pipeline.job import Job
 from tests.executors.helpers import SECONDS, Hand, words_in
 from tests.executors.stages_for_tests import DiesBetween, Ganged, Maps, Meets, Sleeps, Tells
 from tests.pipeline.toys import Join, Say, Upper
@@ -58,6 +62,38 @@ def test_a_shard_whose_worker_is_killed_is_made_again_alone(hand: Hand, tmp_path
     trace = tmp_path / "trace"
     assert hand.text(hand.made(Say(words=("a", "b", "c"), trace=str(trace), die_at="b"))) == "a b c"
     assert sorted(words_in(trace)) == ["a", "b", "b", "c"]
+
+
+def test_a_shard_killed_after_its_files_were_in_place_is_made_again(tmp_path: Path) -> None:
+    from infra.ray_backend import run_shard
+
+    job = Job.of(Say(), [], run="run", store=str(tmp_path / "store"))
+    place = tmp_path / "part"
+    place.mkdir()
+    for _ in range(2):  # the second finds the files of the first, whose value never arrived
+        told = run_shard(pickle.dumps(write_word), job.model_dump_json(), "again", str(place))
+        assert told == ("again", None, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["part"] and (place / "word.txt").read_text() == "again"
+
+
+def write_word(word: str, folder: Path) -> str:
+    (folder / "word.txt").write_text(word)
+    return word
+
+
+@pytest.mark.parametrize("sent", ['{"ref": 7, "end": "{}"}\n', '{"ref": 1, "en'])
+def test_an_answer_to_nothing_or_cut_short_leaves_no_stage_waiting(sent: str) -> None:
+    executor, future = RayExecutor(cpus=1), RayFuture(1, "say")
+    executor._channel, host = socket.socketpair()
+    executor._pending[1] = future
+    listener = threading.Thread(target=executor._listen)
+    listener.start()
+    host.sendall(sent.encode())
+    host.close()
+    listener.join(10)
+    executor._channel.close()
+    with pytest.raises(StageFailed, match="stage 'say': Ray stopped before it ended"):
+        future.result(0)
 
 
 @pytest.mark.parametrize("retries", [0, 1])
