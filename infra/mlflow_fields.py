@@ -43,11 +43,12 @@ def params(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _flat(place: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping) and set(value) == {"_input"}:
-        return  # an input's place among the settings: MLflow is told of it as a dataset
+    if isinstance(value, Mapping) and set(value) == {"$input"}:
+        return  # an input's place among the settings (pipeline.canonical): MLflow is told of it as a dataset
     if isinstance(value, Mapping) and value:
         for key in value:
-            yield from _flat(f"{place}.{key}" if place else str(key), value[key])
+            below = place if key == "$" else f"{place}.{key}"  # "$" is the name of a group's class
+            yield from _flat(below if place else str(key), value[key])
     elif place:
         yield place, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 

@@ -17,10 +17,12 @@ CHAMPION, PREVIOUS = "champion", "previous"
 
 
 def final_model(record: RunRecord) -> str:
-    """The label of the model that the dag is for, empty where it makes none.
+    """The label of the model that the dag is for, empty where it makes none or the record holds only a part of the dag.
 
     That is the model which its service serves, else the last one that no other model is made from.
     """
+    if record.only:
+        return ""
     for label in reversed(record.stages):
         if record.stages[label].kind == "Service":
             served = _nearest_model(record, label)

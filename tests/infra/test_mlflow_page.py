@@ -46,6 +46,12 @@ def test_without_a_service_the_final_model_is_one_that_no_other_is_made_from() -
     assert final_model(drawn(("tokens", "Tokens", ()))) == ""
 
 
+def test_a_run_of_one_stage_alone_has_no_final_model() -> None:
+    record = drawn(("base", "Model", ()))
+    assert final_model(record) == "base"
+    assert final_model(record.model_copy(update={"only": "base"})) == ""
+
+
 def test_a_very_big_dag_still_fits_into_a_description() -> None:
     record = drawn(*((f"stage-{number}", "Documents", ()) for number in range(400)))
     page = run_page(

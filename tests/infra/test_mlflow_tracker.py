@@ -28,7 +28,8 @@ def test_settings_are_params_and_long_ones_are_cut_with_their_digest(runs: Find)
     assert (
         params["languages"] == '["en", "de"]' and params["rules.shortest"] == "50" and params["eos_token"] == "<|end|>"
     )
-    assert len(params["rules.notes"]) == 500 and not any("_input" in name for name in params)
+    assert params["rules"] == "Rules" and "rules._" not in params
+    assert len(params["rules.notes"]) == 500 and not any("input" in name for name in params)
     assert params["rules.notes"].endswith(f"(9000 characters, sha256 {digest.of_bytes(b'x' * 9000)[:16]})")
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from infra.mlflow_tracker import MlflowTracker
 from pipeline import digest
+from pipeline.canonical import canonical
 from pipeline.digest import FileRecord
 from pipeline.events import Event
 from pipeline.manifest import CodeRecord, Cost, InputRecord, Manifest
 from pipeline.tracker import RunRecord, StageRecord
+from stages.kinds import Documents
 
 Find = Callable[..., Any]
 """Finds the MLflow run of a stage by the run of the dag and the label; the parent without a label."""
@@ -28,9 +30,9 @@ DAG: dict[str, tuple[str, str, dict[str, str]]] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "Filter": {
         "languages": ["en", "de"],
-        "rules": {"shortest": 50, "notes": "x" * 9000},
+        "rules": {"$": "Rules", "shortest": 50, "notes": "x" * 9000},
         "eos_token": "<|end|>",
-        "documents": {"_input": "Documents"},
+        "documents": canonical("documents", Documents("unread")),
     }
 }
 
