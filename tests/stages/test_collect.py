@@ -13,9 +13,11 @@ import pytest
 
 from pipeline import Context, DagError, StageFailed
 from pipeline.errors import SourceError
+from pipeline.workspace import Workspace
 from stages.collect import Collect
 from stages.kinds import DOCUMENT_COLUMNS, Documents
 from stages.sources import Source
+from stages.text import readers
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +156,36 @@ def test_a_missing_field_and_a_broken_line_are_named(tmp_path: Path) -> None:
     (tmp_path / "c.parquet").write_bytes(b"no parquet")
     with pytest.raises(SourceError, match=r"c\.parquet cannot be read as parquet"):
         collected(tmp_path / "work-3", source=str(tmp_path / "c.parquet"))
+
+
+def test_bytes_that_are_no_text_are_named_by_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "x"}\n{"text": "\xff"}\n')
+    with pytest.raises(SourceError, match=r"a\.jsonl, line 2 is not UTF-8"):
+        collected(tmp_path / "work-1", source=str(tmp_path / "a.jsonl"))
+    (tmp_path / "b.csv").write_bytes(b"text\ncaf\xe9\n")
+    with pytest.raises(SourceError, match=r"b\.csv, line 2 is not UTF-8"):
+        collected(tmp_path / "work-2", source=str(tmp_path / "b.csv"))
+
+
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.html.gz", "a.json.gz", "a.jsonl.gz", "a.csv.gz", "a.parquet.gz"])
+def test_what_unpacks_to_too_much_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(readers, "LARGEST", 1 << 20)
+    (tmp_path / name).write_bytes(gzip.compress(b" " * (2 << 20)))
+    with pytest.raises(SourceError, match=rf"{name}(, line 1)? holds more than .* too much to read at once"):
+        collected(tmp_path / "work", source=str(tmp_path / name))
+
+
+def test_a_file_that_changes_while_it_is_read_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A tale.")
+
+    def change(kind: str, **_: Any) -> None:
+        (tmp_path / "a.txt").write_text("Another tale.")
+
+    ctx = Context(Workspace(tmp_path / "work"), emit=change)
+    with pytest.raises(SourceError, match="changed while it was read"):
+        Collect(source=str(tmp_path / "a.txt")).run(Documents(tmp_path / "work" / "data"), ctx)
 
 
 def test_a_split_that_is_no_regular_expression_is_refused_when_the_dag_is_drawn() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -54,11 +55,28 @@ def test_the_order_of_lines_moves_no_chat_across_the_split(tmp_path: Path) -> No
         ('{"text": "no"}', "mine.jsonl, line 2 has no list of messages"),
         ('{"messages": [{"role": "bot", "content": "x"}]}', "line 2.*is no message"),
         ('{"messages": [{"role": "user", "content": "x"}]}', "line 2 does not end with an answer"),
+        ('{"messages": [{"role": "user", "content": "\\ud83d"}]}', "line 2.*is no message"),
     ],
 )
 def test_a_broken_line_is_named_by_file_and_number(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(SourceError, match=said):
         collected(tmp_path, [*chats(1), line])
+
+
+def test_a_mark_of_byte_order_and_compression_are_read_through(tmp_path: Path) -> None:
+    plain = "\n".join(chats(20)).encode()
+    for name, content in (("a.jsonl", b"\xef\xbb\xbf" + plain), ("b.jsonl.gz", gzip.compress(plain))):
+        out = Chats(tmp_path / name / "data")
+        (tmp_path / f"raw-{name}").mkdir()
+        (tmp_path / f"raw-{name}" / name).write_bytes(content)
+        CollectChats(source=str(tmp_path / f"raw-{name}" / name)).run(out, Context.local(tmp_path / name))
+        assert len(read(out, "train")) + len(read(out, "heldout")) == 20
+
+
+def test_a_line_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes("\n".join(chats(1)).encode() + b'\n{"messages": "caf\xe9"}\n')
+    with pytest.raises(SourceError, match=r"a\.jsonl, line 2 is not UTF-8"):
+        CollectChats(source=str(tmp_path / "a.jsonl")).run(Chats(tmp_path / "data"), Context.local(tmp_path / "w"))
 
 
 def test_no_chat_at_all_is_one_clear_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -68,9 +69,47 @@ def test_a_changed_renamed_or_added_file_changes_the_identity(tmp_path: Path) ->
     assert len({str(identity) for identity in seen}) == 4
 
 
+def test_a_file_of_another_name_is_another_source_but_its_folder_does_not_count(tmp_path: Path) -> None:
+    for place, name in (("one", "t.txt"), ("two", "t.jsonl"), ("three", "t.txt")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / name).write_text('{"text": "tale"}')
+    text, lines, same = (
+        Source(at=str(tmp_path / place)).identity() for place in ("one/t.txt", "two/t.jsonl", "three/t.txt")
+    )
+    assert text != lines and text == same
+
+
+def test_a_pin_of_one_local_file_is_the_digest_of_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("tale")
+    pin = hashlib.sha256(b"tale").hexdigest()
+    assert list(Source(at=str(tmp_path / "a.txt"), sha256=pin).files()) == ["a.txt"]
+
+
+def test_a_source_that_changes_while_it_is_read_is_one_clear_error(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "a.txt").write_text("tale")
+    with pytest.raises(SourceError, match="changed while it was read"), Source(at=str(raw)).reading():
+        (raw / "a.txt").write_text("tile")
+    with Source(at=str(raw)).reading() as files:
+        assert list(files) == ["a.txt"]
+
+
+def test_a_file_changed_twice_within_one_tick_of_the_clock_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("aaaa")
+    stamp = file.stat()
+    first = digests.of({"a.txt": file})
+    with file.open("r+") as handle:
+        handle.write("bbbb")
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert digests.of({"a.txt": file}) != first
+
+
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
     file = tmp_path / "big.txt"
     file.write_text("aaaa")
+    os.utime(file, (1, 1))  # a file of just now is not trusted
     first = Source(at=str(file)).identity()
     stamp = file.stat()
     with file.open(
@@ -96,7 +135,7 @@ def test_an_empty_folder_says_that_it_holds_no_files(tmp_path: Path) -> None:
 
 def test_a_local_pin_that_does_not_hold_names_both_digests(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("tale")
-    found = Source(at=str(tmp_path / "a.txt")).identity()["content"]
+    found = hashlib.sha256(b"tale").hexdigest()
     with pytest.raises(SourceError) as caught:
         Source(at=str(tmp_path / "a.txt"), sha256="0" * 64).identity()
     assert found in str(caught.value) and "0" * 64 in str(caught.value)
@@ -139,7 +178,7 @@ def test_a_path_that_a_package_lacks_is_one_clear_error(wheel: Path, own_cache: 
 
 
 def test_a_package_that_pip_cannot_find_is_one_clear_error(wheel: Path) -> None:
-    with pytest.raises(SourceError, match="pip could not fetch absent-tales==9"):
+    with pytest.raises(SourceError, match="pip could not fetch a wheel of absent-tales==9"):
         packages.fetch("pypi:absent-tales==9/x.txt")
 
 
