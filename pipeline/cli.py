@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
-from pipeline.errors import CorpusmillError, UsageError
+from pipeline.errors import CorpusmillError, UsageError, no_space
 
 app = typer.Typer(
     name="corpusmill",
@@ -29,6 +31,10 @@ Dials = Annotated[
 StoreRoot = Annotated[str, typer.Option("--store", envvar="CORPUSMILL_STORE", help="root of all artifacts")]
 OnExecutor = Annotated[str, typer.Option("--executor", help="where the stages run: ray, or inline (in this process)")]
 
+Rebuild = Annotated[
+    list[str] | None, typer.Option("--rebuild", metavar="LABEL", help="build this stage again, though cached")
+]
+
 DEFAULT_STORE = ".corpusmill"
 
 
@@ -37,6 +43,7 @@ def plan(
     dag: DagName,
     dials: Dials = None,
     store: StoreRoot = DEFAULT_STORE,
+    rebuild: Rebuild = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the plan as JSON")] = False,
 ) -> None:
     """Say what a run would do, why, and what it cost last time. Runs nothing."""
@@ -47,7 +54,7 @@ def plan(
     from pipeline.tables import coloured
 
     _, drawn, _ = load(dag, dials or [])
-    planned = make_plan(drawn, Store(store))
+    planned = make_plan(drawn, Store(store), force={drawn.find(label).label for label in rebuild or []})
     lines = [json.dumps(planned.as_json(), indent=1)] if as_json else plan_lines(planned, coloured(sys.stdout))
     print("\n".join(lines))
 
@@ -62,9 +69,7 @@ def run(
         str,
         typer.Option("--only", metavar="LABEL", help="build this stage alone, from existing inputs, even if cached"),
     ] = "",
-    rebuild: Annotated[
-        list[str] | None, typer.Option("--rebuild", metavar="LABEL", help="build this stage again, though cached")
-    ] = None,
+    rebuild: Rebuild = None,
     tracker: Annotated[str, typer.Option("--tracker", help="who is told: mlflow, or none")] = "mlflow",
 ) -> None:
     """Bring a dag up to date: run what has to run, and show how it ended."""
@@ -73,9 +78,12 @@ def run(
     from pipeline.run import run as execute
     from pipeline.store import Store
 
+    if only and rebuild:
+        raise UsageError("--only and --rebuild exclude each other", mend="--only builds its stage again as it is")
     name, drawn, values = load(dag, dials or [])
     opened = Store(store)
     display = Display(name)
+    _stop_on_signals()
     try:
         outcome = execute(
             drawn, opened, name=name, dials=values, executor=partial(_executor, executor), trackers=partial(_trackers, tracker, opened),
@@ -85,6 +93,8 @@ def run(
         display.close()
         print(f"stopped; what was committed is kept. To go on: {_again()}", file=sys.stderr)
         raise typer.Exit(130) from None
+    finally:
+        display.close()
     display.finished(outcome)
     if not outcome.ok:
         raise CorpusmillError("some stages have no artifact", mend=f"mend what is wrong, then run again: {_again()}")
@@ -92,17 +102,27 @@ def run(
         print(line)
 
 
+def _stop_on_signals() -> None:
+    """A closed terminal or a polite kill ends a run as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+
+
 def _executor(name: str) -> Any:
     from pipeline import plugins
     from pipeline.executor import Inline
 
-    return Inline() if name == Inline.name else plugins.load("executors", name)()
+    return Inline() if name == Inline.name else plugins.load("executors", name, beside=[Inline.name])()
 
 
 def _trackers(name: str, store: Any) -> Sequence[Any]:
     from pipeline import plugins
 
-    return [] if name == "none" else [plugins.load("trackers", name)(str(store.local))]
+    return [] if name == "none" else [plugins.load("trackers", name, beside=["none"])(str(store.local))]
 
 
 def _again() -> str:
@@ -142,9 +162,17 @@ def main() -> None:
     except CorpusmillError as fault:
         print(f"error: {fault}", file=sys.stderr)
         code = fault.exit_code
-    except KeyboardInterrupt:
-        code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as fault:
+        if not no_space(fault):
+            raise
+        print(
+            "error: no space left on the store's disk\n  → free some space and run the same command again",
+            file=sys.stderr,
+        )
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
     sys.exit(code)

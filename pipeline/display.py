@@ -51,6 +51,7 @@ class Display:
         self._live: _Bars | None = None
         self._told: dict[str, float] = {}
         self._started: dict[str, float] = {}
+        self._first: dict[tuple[str, int], tuple[float, int]] = {}
         self._metrics: dict[str, dict[str, float]] = {}
         self._takes = {"state": self._state, "progress": self._progress, "metrics": self._values, "log": self._log}
 
@@ -93,23 +94,26 @@ class Display:
 
     def _progress(self, label: str, at: float, data: dict[str, Any]) -> None:
         text = "  ".join(f"{name} {figure(value)}" for name, value in self._metrics.get(label, {}).items())
+        left = self._eta(label, at, data["done"], data["total"])
         if self._live:
             self._live.move(label, data["done"], data["total"], data["unit"], text)
         elif at - self._told.get(label, self._started.get(label, at)) >= QUIET_SECONDS:
             self._told[label] = at
             of = f"/{data['total']:,}" if data["total"] else ""
-            left = self._eta(label, at, data["done"], data["total"])
             self.line(f"  {label}  {data['done']:,}{of} {data['unit']}{left}  {text}".rstrip())
 
     def _eta(self, label: str, at: float, done: int, total: int) -> str:
-        if not (total and done and label in self._started):
+        first_at, first_done = self._first.setdefault((label, total), (at, done))
+        if not total or done <= first_done:
             return ""
-        return f"  {duration((at - self._started[label]) / done * (total - done))} left"
+        return f"  {duration((at - first_at) / (done - first_done) * (total - done))} left"
 
     def _values(self, label: str, at: float, data: dict[str, Any]) -> None:
         if data["step"] is not None:
             names = [
-                name for name in ("loss", "bits_per_byte", "tokens_per_second", "accuracy") if name in data["values"]
+                name
+                for name in ("loss", "bits_per_byte", "tokens_per_second", "steps_per_second", "accuracy")
+                if name in data["values"]
             ]
             self._metrics.setdefault(label, {}).update({name: data["values"][name] for name in names})
 

@@ -13,6 +13,10 @@
 A message says what is wrong and where; ``mend`` is the command or the edit that puts it right.
 """
 
+from __future__ import annotations
+
+import errno
+
 
 class CorpusmillError(Exception):
     """A mistake or a misfortune that is told to the person in one line, never as a traceback."""
@@ -29,6 +33,11 @@ class CorpusmillError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.message, self.mend))
+
+
+def no_space(fault: BaseException) -> bool:
+    """Whether `fault` says that a disk or a quota is full."""
+    return isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _rebuild(cls: type[CorpusmillError], message: str, mend: str) -> CorpusmillError:

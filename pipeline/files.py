@@ -84,6 +84,7 @@ class LocalFiles:
                 file.flush()
                 os.fsync(file.fileno())
             os.link(partial, target)
+            _sync_directory(target.parent)
             return True
         except FileExistsError:
             return False
@@ -93,6 +94,7 @@ class LocalFiles:
     def publish(self, folder: Path, name: str) -> None:
         (self.local / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(folder, self.local / name)
+        _sync_directory((self.local / name).parent)
 
     def withdraw(self, name: str, folder: Path) -> None:
         if (self.local / name).exists():
@@ -103,6 +105,10 @@ class LocalFiles:
         path = self.local / name
         if not path.is_dir():
             raise FileNotFoundError(str(path))
+        for relative, record in files.items():
+            found = (path / relative).stat().st_size if (path / relative).is_file() else None
+            if found != record.size:
+                raise _not_as_recorded(f"{path / relative}")
         return path
 
 
@@ -164,16 +170,26 @@ class FsspecFiles:
             self.fs.get_file(self._at(f"{name}/{relative}"), str(target))
             if digest.of_file(target) != record:
                 shutil.rmtree(partial)
-                raise StoreError(
-                    f"{self._at(name)}/{relative} is not what its manifest says",
-                    mend="delete that attempt, then run again",
-                )
+                raise _not_as_recorded(f"{self._at(name)}/{relative}")
         os.replace(partial, place)
         return place
 
 
+def _not_as_recorded(what: str) -> StoreError:
+    return StoreError(f"{what} is not what its manifest says", mend="delete that attempt's directory, then run again")
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a crash of the machine, as the bytes of its files do."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def open_root(url: str) -> Files:
-    """The file system that `url` names. Raises StoreError for a scheme that is not served, or a root that cannot be made."""
+    """The file system that `url` names; nothing is written. Raises StoreError for a scheme or place that cannot be a store."""
     scheme, separator, _ = url.partition("://")
     if separator and scheme not in SERVED:
         raise StoreError(f"a store at {scheme}:// is not supported yet", mend="give --store a local directory")
@@ -181,14 +197,18 @@ def open_root(url: str) -> Files:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corpusmill" / "stores"
         return FsspecFiles(url, cache)
     root = Path(os.path.abspath(Path(url).expanduser()))
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not there.is_dir():
         raise StoreError(
-            f"the store {root} cannot be made: {fault.strerror}", mend="give another directory with --store"
-        ) from None
-    if not os.access(root, os.W_OK):
-        raise StoreError(
-            f"the store {root} is not writable", mend="change its permissions or give another with --store"
+            f"the store {root} cannot be made: {there} is not a directory", mend="give another with --store"
         )
     return LocalFiles(root)
+
+
+def check_writable(files: Files) -> None:
+    """Raise StoreError where nothing can be written below the root of `files`."""
+    there = next(path for path in (files.local, *files.local.parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise StoreError(
+            f"the store {files.url} is not writable", mend="change its permissions or give another with --store"
+        )

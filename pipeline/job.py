@@ -7,7 +7,6 @@ run, seal, publish. Data travels through the store alone.
 from __future__ import annotations
 
 import contextlib
-import errno
 import sys
 import time
 import traceback
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline import canonical, digest
 from pipeline.code import code_record
 from pipeline.context import Backend, Context
-from pipeline.errors import CorpusmillError, StageFailed, StoreError
+from pipeline.errors import CorpusmillError, StageFailed, StoreError, no_space
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import CodeRecord, InputRecord, Manifest
 from pipeline.stage import Stage
@@ -90,9 +89,13 @@ class Job(BaseModel):
         store = Store(self.store)
         emit = Emitter(store, self.run, self.label)
         try:
-            return self._execute(store, emit, inputs, executor, backend)
+            try:
+                return self._execute(store, emit, inputs, executor, backend)
+            except OSError as fault:  # of the store itself; run() has its own
+                raise self.told(fault, store) from fault
         except CorpusmillError as fault:
-            emit("state", state="failed", fault=str(fault))
+            with contextlib.suppress(OSError):  # the fault itself is on its way
+                emit("state", state="failed", fault=str(fault))
             raise
         finally:
             with contextlib.suppress(OSError):
@@ -181,14 +184,16 @@ class Job(BaseModel):
         except CorpusmillError:
             raise
         except Exception as fault:
-            writer.write(traceback.format_exc())
+            with contextlib.suppress(OSError):
+                writer.write(traceback.format_exc())
             raise self.told(fault, store) from fault
         finally:
-            writer.close()
+            with contextlib.suppress(OSError):
+                writer.close()
 
     def told(self, fault: Exception, store: Store) -> CorpusmillError:
         """A bug in the stage, or a full disk, as the fault that a person reads; the traceback is in the stage's log."""
-        if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+        if no_space(fault):
             return StoreError(
                 f"stage {self.label!r}: no space left on the disk of {store.local}",
                 mend="free some space and run the same command again; what was committed is kept",

@@ -8,7 +8,8 @@ import inspect
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +27,29 @@ def load(name: str, dials: Sequence[str]) -> tuple[str, Dag, dict[str, Any]]:
     """The dag's short name, the dag itself and its dials. Raises UsageError for a name or dial that does not fit."""
     function = find(name)
     values = parse_dials(function, dials)
-    return function.__name__, function(**values), values
+    return function.__name__, _drawn(function, values), values
+
+
+def _drawn(function: DagFunction, values: dict[str, Any]) -> Dag:
+    with _told(Path(inspect.getfile(function))):
+        dag = function(**values)
+    if not isinstance(dag, Dag):
+        raise UsageError(f"{function.__name__} returns {dag!r}, not a Dag", mend="end it with return Dag(…)")
+    return dag
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What breaks in the user's file is told in one line that names the place."""
+    try:
+        yield
+    except CorpusmillError:
+        raise
+    except Exception as fault:
+        frames = [frame for frame in traceback.extract_tb(fault.__traceback__) if frame.filename == str(path)]
+        line = fault.lineno if isinstance(fault, SyntaxError) else frames[-1].lineno if frames else None
+        where = f"{path.name}:{line}" if line else path.name
+        raise UsageError(f"{where}: {type(fault).__name__}: {fault}", mend="mend the file, then run again") from fault
 
 
 def find(name: str) -> DagFunction:
@@ -46,7 +69,8 @@ def names() -> list[str]:
     """The dags that come with Corpusmill."""
     spec = importlib.util.find_spec("dags")
     folders = list(spec.submodule_search_locations or []) if spec else []
-    return sorted(path.stem for folder in folders for path in Path(folder).glob("[a-z]*.py"))
+    modules = [path for folder in folders for path in Path(folder).glob("[a-z]*.py")]
+    return sorted(path.stem for path in modules if f"def {path.stem}(" in path.read_text(encoding="utf-8"))
 
 
 def _in_file(path: Path, attribute: str) -> DagFunction:
@@ -54,20 +78,8 @@ def _in_file(path: Path, attribute: str) -> DagFunction:
         raise UsageError(f"no such file: {path}", mend="give the path of a Python file, then :function")
     path = path.resolve()
     sys.path.insert(0, str(path.parent))
-    try:
+    with _told(path):
         module = importlib.import_module(path.stem)
-    except CorpusmillError:
-        raise
-    except Exception as fault:
-        frames = [frame for frame in traceback.extract_tb(fault.__traceback__) if "importlib" not in frame.filename]
-        line = (
-            fault.lineno
-            if isinstance(fault, SyntaxError)
-            else next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None)
-        )
-        raise UsageError(
-            f"{path.name}:{line}: {type(fault).__name__}: {fault}", mend="mend the file, then run again"
-        ) from fault
     if Path(getattr(module, "__file__", None) or "").resolve() != path:
         raise UsageError(f"the name {path.stem!r} is taken by another module", mend=f"rename {path.name}")
     return _function(module, attribute or path.stem, str(path.name))
@@ -79,7 +91,7 @@ def _function(module: ModuleType, attribute: str, where: str) -> DagFunction:
         known = [
             name
             for name, value in vars(module).items()
-            if inspect.isfunction(value) and value.__module__ == module.__name__
+            if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
         ]
         guess = nearest(attribute, known) or ", ".join(known)
         raise UsageError(
@@ -91,7 +103,8 @@ def _function(module: ModuleType, attribute: str, where: str) -> DagFunction:
 def parse_dials(function: DagFunction, given: Sequence[str]) -> dict[str, Any]:
     """``name=value`` words as keyword arguments of `function`, checked against its annotations."""
     parameters = inspect.signature(function).parameters
-    hints = typing.get_type_hints(function)
+    with _told(Path(inspect.getfile(function))):
+        hints = typing.get_type_hints(function)
     values: dict[str, Any] = {}
     for word in given:
         name, separator, text = word.partition("=")
@@ -101,6 +114,8 @@ def parse_dials(function: DagFunction, given: Sequence[str]) -> dict[str, Any]:
             guess = nearest(name, list(parameters))
             hint = f"did you mean {guess!r}?" if guess else _dials(function)
             raise UsageError(f"{function.__name__} has no dial {name!r}; {hint}")
+        if name in values:
+            raise UsageError(f"the dial {name} is given twice", mend="give it once")
         values[name] = _value(function, name, text, hints.get(name, str))
     missing = [
         name for name, one in parameters.items() if one.default is inspect.Parameter.empty and name not in values
@@ -119,7 +134,7 @@ def _value(function: DagFunction, name: str, text: str, hint: Any) -> Any:
             continue
     wanted = getattr(hint, "__name__", str(hint))
     raise UsageError(
-        f"the dial {name} of {function.__name__} wants {wanted}, but was given {text!r}", mend=f"write {name}=…"
+        f"the dial {name} of {function.__name__} wants {wanted}, but was given {text!r}", mend=_dials(function)
     )
 
 

@@ -85,15 +85,20 @@ def plan(dag: Dag, store: Store, *, force: Collection[str] = ()) -> Plan:
 def _entry(stage: Stage[Any], above: Mapping[str, Entry], store: Store, forced: bool) -> Entry:
     settings, code = canonical.settings(stage), code_record(type(stage))
     makers = {place: artifact.producer.label for place, artifact in stage.inputs().items() if artifact.producer}
-    earlier = store.of_stage(stage.stage_name())
-    own = next((made for made in earlier if made.label == stage.label), None)
-    last = own or (earlier[0] if earlier else None)  # another of its kind says at least what it may cost
     unsettled = [label for label in dict.fromkeys(makers.values()) if above[label].state != "cached"]
     known = {place: _digest(above[label]) for place, label in makers.items()}
     digests = {place: digest for place, digest in known.items() if digest is not None}
     key = canonical.key_of(stage.stage_name(), settings, digests) if len(digests) == len(makers) else None
-    made = [attempt for attempt in earlier if attempt.key == key] if key else []
+    made = store.attempts(stage.stage_name(), key) if key else []
     force = next((attempt for attempt in made if attempt.code.digest == code.digest), None)
+    if force and not unsettled and not forced:
+        return Entry(
+            label=stage.label, stage=stage.stage_name(), state="cached", reason=_moved(force.code, code), key=key,
+            manifest=force, last=force,
+        )  # fmt: skip
+    earlier = store.of_stage(stage.stage_name())
+    own = next((made for made in earlier if made.label == stage.label), None)
+    last = own or (earlier[0] if earlier else None)  # another of its kind says at least what it may cost
 
     def entry(state: PlanState, reason: str, manifest: Manifest | None = None) -> Entry:
         settled = key if not unsettled else None
@@ -113,8 +118,6 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], store: Store, forced: 
         return entry("depends", _unless(unsettled))
     if unsettled:
         return entry("run", _why(settings, code, {}, makers, own, unsettled))
-    if force:
-        return entry("cached", _moved(force.code, code), force)
     if made:
         return entry("drift", explain_drift(made[0].code, code))
     return entry("run", _why(settings, code, known, makers, own, []))
@@ -160,12 +163,24 @@ def differences(old: Any, new: Any, place: str = "") -> list[str]:
     """Where two settings in stable form differ, as ``threshold 0.8 → 0.7``, down to the leaf."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = [name for name in (*new, *(name for name in old if name not in new)) if name != "$"]
-        found = [differences(old.get(name), new.get(name), f"{place}.{name}" if place else name) for name in names]
+        found = [
+            differences(old.get(name, UNSET), new.get(name, UNSET), f"{place}.{name}" if place else name)
+            for name in names
+        ]
         return [line for lines in found for line in lines]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         found = [differences(a, b, f"{place}.{position}") for position, (a, b) in enumerate(zip(old, new, strict=True))]
         return [line for lines in found for line in lines]
     return [] if old == new else [f"{place} {_short(old)} → {_short(new)}"]
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "unset"
+
+
+UNSET = _Unset()
+"""Stands for a setting that the other side does not have."""
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -13,11 +14,13 @@ def named(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"corpusmill.{group}")}
 
 
-def load(group: str, name: str) -> Any:
+def load(group: str, name: str, beside: Sequence[str] = ()) -> Any:
     """What the entry point `name` of the group stands for. Raises UsageError where there is none, or its packages are missing."""
     points = named(group)
     if name not in points:
-        raise UsageError(f"no {group.rstrip('s')} is called {name!r}; there are: {', '.join(sorted(points)) or 'none'}")
+        raise UsageError(
+            f"no {group.rstrip('s')} is called {name!r}; there are: {', '.join(sorted([*points, *beside])) or 'none'}"
+        )
     try:
         return points[name].load()
     except ModuleNotFoundError as fault:

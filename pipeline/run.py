@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -19,13 +20,14 @@ from pipeline.dag import Dag, edges
 from pipeline.errors import CorpusmillError, DagError
 from pipeline.events import Event
 from pipeline.executor import Executor
+from pipeline.files import check_writable
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.plan import Plan
 from pipeline.store import Store
 from pipeline.stream import Follower
 from pipeline.telling import Teller
-from pipeline.tracker import RunRecord, StageRecord, State, Tracker
+from pipeline.tracker import EndRecord, RunRecord, StageRecord, State, Tracker
 
 POLL_SECONDS = 0.2
 
@@ -84,14 +86,19 @@ def run(
     plan = planning.plan(dag, store, force=force)
     if only:
         plan = _only(plan, dag, next(iter(force)))
-    if observer:
-        observer.planned(plan)
     outcome = Outcome(store=store, plan=plan)
     for label, entry in plan.entries.items():
         if entry.manifest:
             outcome.states[label], outcome.manifests[label] = "cached", entry.manifest
-    if not plan.complete:
-        _Driver(dag, store, outcome, force, executor, observer, list(trackers()), name, dials).drive()
+    if plan.complete:
+        if observer:
+            observer.planned(plan)
+    else:
+        check_writable(store.files)
+        driver = _Driver(dag, store, outcome, force, executor(), observer, list(trackers()), name, dials, only)
+        if observer:  # what cannot start at all was told before the plan
+            observer.planned(plan)
+        driver.drive()
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -117,28 +124,30 @@ class _Driver:
         store: Store,
         outcome: Outcome,
         force: Collection[str],
-        executor: Callable[[], Executor],
+        executor: Executor,
         observer: Observer | None,
         trackers: list[Tracker],
         name: str,
         dials: dict[str, Any],
+        only: str,
     ) -> None:
         self.dag, self.store, self.outcome, self.force = dag, store, outcome, force
-        self.new_executor, self.observer = executor, observer
+        self.executor, self.observer, self.only = executor, observer, only
         outcome.run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
         self.teller = Teller(trackers, outcome.warnings)
         self.name, self.dials = name, dials
 
     def drive(self) -> None:
-        executor = self.new_executor()
-        record = self._record(executor.name)
+        record = self._record()
         self.store.record(record.run, "run.json", record)
         self.teller.say("start", record)
         try:
             with self._following(list(record.stages)):
-                self._execute(executor)
+                self._execute(self.executor)
         finally:
             self.teller.close("finished" if self.outcome.ok else "failed")
+            with contextlib.suppress(OSError):  # a full disk was told by a stage
+                self.store.record(record.run, "end.json", EndRecord(ended=time.time(), states=self.outcome.states))
 
     def _execute(self, executor: Executor) -> None:
         try:
@@ -149,14 +158,15 @@ class _Driver:
             raise
         executor.close()
 
-    def _record(self, executor: str) -> RunRecord:
+    def _record(self) -> RunRecord:
         makers = edges(self.dag)
         return RunRecord(
             run=self.outcome.run,
             dag=self.name,
             dials=self.dials,
             store=self.store.url,
-            executor=executor,
+            executor=self.executor.name,
+            only=self.only,
             started=time.time(),
             stages={
                 label: StageRecord(

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 import uuid
@@ -50,7 +51,10 @@ class Store:
 
     def of_stage(self, stage: str) -> list[Manifest]:
         """Every complete attempt of a stage, whatever its key, newest first."""
-        found = [manifest for key in self.files.children(stage) for manifest in self.attempts(stage, key)]
+        found = []
+        for key in self.files.children(stage):
+            with contextlib.suppress(StoreError):  # history only: who needs that key is told
+                found += self.attempts(stage, key)
         return sorted(found, key=lambda manifest: manifest.created, reverse=True)
 
     def stages(self) -> list[str]:

@@ -72,7 +72,7 @@ class Follower:
             for name in self._files.children(f"{self._folder}/{label}"):
                 if name.endswith(".jsonl") and not name.startswith(".") and name not in self._seen[label]:
                     self._seen[label].add(name)
-                    for line in self._files.read(f"{self._folder}/{label}/{name}").decode().splitlines():
+                    for line in self._files.read(f"{self._folder}/{label}/{name}").decode().rstrip("\n").split("\n"):
                         yield Event.model_validate_json(line)
 
 

@@ -35,8 +35,19 @@ class RunRecord(BaseModel):
     dials: dict[str, Any]
     store: str
     executor: str
+    only: str = ""
+    """The one label that was asked for; empty where the record holds a whole dag."""
     started: float
     stages: dict[str, StageRecord]
+
+
+class EndRecord(BaseModel):
+    """How a run ended, written to the store when nothing of it runs any more; a run without one was killed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ended: float
+    states: dict[str, State]
 
 
 class Tracker(Protocol):

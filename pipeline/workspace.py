@@ -128,6 +128,8 @@ class Workspace:
         for path in digest.files_below(self.data):
             name = path.relative_to(self.folder).as_posix()
             known = name in self._files and self._unchanged(name)
+            if not known:
+                _sync(path)
             sealed[path.relative_to(self.data).as_posix()] = self._files[name][2] if known else digest.of_file(path)
         return sealed
 

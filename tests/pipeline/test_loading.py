@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -86,3 +87,31 @@ def test_an_unknown_dag_names_the_nearest() -> None:
     assert "quickstart" in names()
     with pytest.raises(UsageError, match="no dag is called 'quikstart'; did you mean 'quickstart'"):
         find("quikstart")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def own():\n    pass\n", "own returns None, not a Dag"),
+        ("def own():\n    return 1 / 0\n", "breaks_drawn.py:2: ZeroDivisionError"),
+        ("def own(*, steps: Many = 1):\n    pass\n", "NameError: name 'Many' is not defined"),
+    ],
+)
+def test_a_dag_function_that_breaks_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    (tmp_path / "breaks_drawn.py").write_text(body)
+    monkeypatch.delitem(sys.modules, "breaks_drawn", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError) as fault:
+        load(f"{tmp_path}/breaks_drawn.py:own", [])
+    assert message in str(fault.value)
+
+
+def test_a_dial_given_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="the dial steps is given twice"):
+        parse_dials(dials, ["steps=1", "steps=2"])
+
+
+def test_a_module_beside_the_dags_is_no_dag() -> None:
+    assert "quickstart_summary" not in names()

@@ -147,7 +147,7 @@ def test_the_plan_table_counts_what_is_cached(tmp_path: Path) -> None:
         ({"a": {"b": 0.8}}, {"a": {"b": 0.7}}, ["a.b 0.8 → 0.7"]),
         ({"a": [1, 2]}, {"a": [1, 3]}, ["a.1 2 → 3"]),
         ({"a": [1]}, {"a": [1, 3]}, ["a 1 items → 2 items"]),
-        ({}, {"a": "x" * 40}, ["a None → xxxxxxxxxxxx…"]),
+        ({}, {"a": "x" * 40}, ["a unset → xxxxxxxxxxxx…"]),
     ],
 )
 def test_differences_go_down_to_the_leaf(old: object, new: object, said: list[str]) -> None:

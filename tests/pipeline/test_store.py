@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from pipeline import Dag, StoreError
 from pipeline.executor import Inline
 from pipeline.run import Outcome, run
 from pipeline.store import Store
-from tests.pipeline.toys import Say, Upper, line
+from tests.pipeline.toys import Fills, Say, Upper, line
 
 SCRIPT = """
 import sys
@@ -91,11 +92,38 @@ def test_scratch_left_beside_a_complete_attempt_is_swept(tmp_path: Path) -> None
 
 def test_data_that_has_gone_is_one_clear_error(tmp_path: Path) -> None:
     outcome = execute(line(), tmp_path)
-    for path in sorted(outcome.data("say").rglob("*"), reverse=True):
-        path.unlink()
-    outcome.data("say").rmdir()
+    shutil.rmtree(outcome.data("say"))
     failed = execute(Dag(Upper(words=Say(words=("one", "two")).out, limit=1)), tmp_path)
     assert "the data of say is missing" in str(failed.faults["upper"])
+
+
+def test_data_that_was_cut_short_is_never_an_input(tmp_path: Path) -> None:
+    outcome = execute(line(), tmp_path)
+    (outcome.data("say") / "000.txt").write_text("")
+    failed = execute(Dag(Upper(words=Say(words=("one", "two")).out, limit=1)), tmp_path)
+    assert "000.txt is not what its manifest says" in str(failed.faults["upper"])
+
+
+def test_another_keys_broken_manifest_stops_nobody(tmp_path: Path) -> None:
+    made = execute(line(words="old"), tmp_path).manifests["say"]
+    (tmp_path / "say" / made.key / made.attempt / "manifest.json").write_text("{")
+    assert execute(line(words="new"), tmp_path).ok
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system of one megabyte")
+def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path / "store")], check=True)
+    try:
+        dag = Dag(Fills(size=2_000_000))
+        failed = execute(dag, tmp_path / "store")
+        assert str(failed.faults["fills"]).startswith("stage 'fills': no space left on the disk of")
+        assert "what was committed is kept" in str(failed.faults["fills"])
+        assert Store(str(tmp_path / "store")).of_stage("fills") == []
+        subprocess.run(["mount", "-o", "remount,size=16m", str(tmp_path / "store")], check=True)
+        assert execute(dag, tmp_path / "store").states == {"fills": "finished"}
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "store")], check=True)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"schema_version": 2}', "[]"])

@@ -125,3 +125,11 @@ def test_a_progress_bar_of_a_library_is_read_line_by_line(tmp_path: Path) -> Non
     assert lines(Follower(store, "r", ["say"])) == ["10%", "20%", "done"]
     assert not writer.isatty() and writer.fileno() > 2
     writer.close()
+
+
+def test_a_line_with_separators_of_every_script_stays_one_event(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    emit, follower = Emitter(store, "r", "say"), Follower(store, "r", ["say"])
+    emit("log", line="one\u2028two\u0085three\x0cfour")
+    emit.close()
+    assert lines(follower) == ["one\u2028two\u0085three\x0cfour"]

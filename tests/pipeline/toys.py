@@ -108,3 +108,17 @@ class Full(Stage[Words]):
     def run(self, out: Words, ctx: Context) -> None:
         with open("/dev/full", "w") as file:
             file.write("a")
+
+
+class Fills(Stage[Words]):
+    """Writes a file of so many bytes, after a small committed one."""
+
+    size: int = Field(description="bytes")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        ctx.map(self._small, [0])
+        (out.path / "large.txt").write_bytes(b"x" * self.size)
+
+    def _small(self, number: int, folder: Path) -> int:
+        (folder / "small.txt").write_text("small")
+        return number
