@@ -8,8 +8,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import model_validator
+
 from pipeline import Context, Field, Stage, StageFailed
 from stages.kinds import Chats, Model, Preferences
+from stages.threads import cpus_by_threads
 
 if TYPE_CHECKING:
     from stages.evaluation.answering import Manner
@@ -42,6 +45,8 @@ class CollectPreferences(Stage[Preferences]):
     max_tokens: int = Field(default=24, ge=1, description="length of an answer at most, in tokens")
     seed: int = Field(default=0, ge=0, description="of the draw of questions and answers")
     threads: int = Field(default=1, ge=1, description="CPU threads; sampling is exact for a fixed number")
+
+    _cpus = model_validator(mode="before")(cpus_by_threads)
 
     def run(self, out: Preferences, ctx: Context) -> None:
         """One shard for every 128 questions."""

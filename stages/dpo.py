@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from pipeline import Context, Field, Stage, StageFailed
 from stages.kinds import Model, Preferences
-from stages.tuning.threads import with_cpus
+from stages.threads import cpus_by_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -45,10 +45,7 @@ class Dpo(Stage[Model]):
     seed: int = Field(default=0, ge=0, description="of the order of pairs")
     threads: int = Field(default=2, ge=1, description="CPU threads; results are exact for a fixed number")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _as_many_cpus_as_threads(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        return with_cpus(settings, cls.model_fields["threads"].default)
+    _cpus = model_validator(mode="before")(cpus_by_threads)
 
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer, generation config and model card."""
@@ -88,7 +85,8 @@ class Dpo(Stage[Model]):
             )
 
         settings = self.model_dump(include=set(Recipe.__dataclass_fields__))
-        tune(self.model.path, out.path, ctx, Recipe(**settings), build, measure)
+        recipe = Recipe(**settings, gpu=self.resources.gpus > 0)
+        tune(self.model.path, out.path, ctx, recipe, build, measure)
         text = f"A chat model, tuned by Corpusmill on {len(train)} pairs of a right and a wrong answer of its own (DPO, TRL)."
         card.write(out.path, "Chat model", text, settings | {"beta": self.beta})
         ctx.log(pairs=len(train), heldout_pairs=len(heldout))
@@ -96,11 +94,12 @@ class Dpo(Stage[Model]):
     def _pairs(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Pairs to train on and to measure with; all pairs of one question stand on one side."""
         from stages.tuning.conversations import fraction
+        from stages.tuning.trainer import plain_rows
 
         sides: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
         for row in self.preferences.rows(["prompt", "chosen", "rejected"]):
             sides[fraction(json.dumps(row["prompt"], ensure_ascii=False)) < self.heldout].append(row)
-        return sides
+        return plain_rows(self.model.path, sides[0]), plain_rows(self.model.path, sides[1])
 
 
 def _silent(iterable: Any, **_: Any) -> Any:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from pipeline import Context, Field, Resources, Stage, StageFailed
+from pipeline import Context, Field, Stage, StageFailed
 from stages.kinds import Model, Tokenizer, Tokens
+from stages.threads import cpus_by_threads
 
 if TYPE_CHECKING:
     from stages.model import Llama, LlamaConfig
@@ -63,13 +65,7 @@ class Pretrain(Stage[Model]):
         default=65_536, ge=2, description="validation tokens scored at the end; an eighth of them on the way"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _as_many_cpus_as_threads(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        threads = settings.get("threads", cls.model_fields["threads"].default)
-        if "resources" not in settings and isinstance(threads, int):
-            return settings | {"resources": Resources(cpus=threads)}
-        return settings
+    _cpus = model_validator(mode="before")(cpus_by_threads)
 
     def run(self, out: Model, ctx: Context) -> None:
         import torch
@@ -85,6 +81,7 @@ class Pretrain(Stage[Model]):
         import torch
 
         from stages.model import Llama
+        from stages.text.tokenizer import token_bytes
         from stages.train import PackedTokens, bits_per_byte, train
 
         data, held_out = (PackedTokens(self.tokens.path, split) for split in ("train", "validation"))
@@ -94,7 +91,9 @@ class Pretrain(Stage[Model]):
         saved = sorted(ctx.scratch.glob("step-*.pt"))
         if saved:
             ctx.note(f"going on from {saved[-1].stem}")
-        told = _Teller(self, ctx, model, held_out)
+        sizes = token_bytes(self.tokenizer.path)
+        read = partial(bits_per_byte, model, held_out, self.sequence, sizes, precision=self.precision)
+        told = _Teller(self, ctx, read if held_out.tokens > 1 else None)
         train(
             model,
             data,
@@ -104,11 +103,7 @@ class Pretrain(Stage[Model]):
             save=_keeper(ctx),
             report=told,
         )
-        score = (
-            bits_per_byte(model, held_out, self.sequence, self.evaluate_tokens, self.precision)
-            if held_out.tokens > 1
-            else None
-        )
+        score = read(most=self.evaluate_tokens) if held_out.tokens > 1 else None
         self._write(folder, model, data, score)
         ctx.log(
             step=None,
@@ -187,8 +182,8 @@ def _keeper(ctx: Context) -> Callable[[int, dict[str, Any]], None]:
 class _Teller:
     """Turns each update into progress (at most twice a second) and metrics (every tenth update and the readings)."""
 
-    def __init__(self, stage: Pretrain, ctx: Context, model: Llama, held_out: PackedTokens) -> None:
-        self.stage, self.ctx, self.model, self.held_out = stage, ctx, model, held_out
+    def __init__(self, stage: Pretrain, ctx: Context, read: Callable[..., float] | None) -> None:
+        self.stage, self.ctx, self.read = stage, ctx, read
         self.last = 0.0
         self.progress: Progress | None = None
 
@@ -201,15 +196,9 @@ class _Teller:
         if now.step % 10 == 0 or now.step == self.stage.steps:
             self.ctx.log(step=now.step, loss=now.loss, rate=now.rate, tokens_per_second=now.tokens_per_second)
         every = self.stage.evaluate_every
-        if every and now.step % every == 0 and now.step < self.stage.steps and self.held_out.tokens > 1:
-            self._read(now.step)
-
-    def _read(self, step: int) -> None:
-        from stages.train import bits_per_byte
-
-        some = max(2, self.stage.evaluate_tokens // 8)
-        score = bits_per_byte(self.model, self.held_out, self.stage.sequence, some, self.stage.precision)
-        self.ctx.log(step=step, bits_per_byte=score)
+        if every and now.step % every == 0 and now.step < self.stage.steps and self.read:
+            some = max(2, self.stage.evaluate_tokens // 8)
+            self.ctx.log(step=now.step, bits_per_byte=self.read(most=some))
 
     def summary(self) -> dict[str, float]:
         """Speed and loss of the last update; nothing where a resumed run had no update left."""

@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import model_validator
+
 from pipeline import Context, Field, Stage, StageFailed
 from stages.kinds import Model, Tokens
+from stages.threads import cpus_by_threads
 
 if TYPE_CHECKING:
     from stages.quant.loss import Window
@@ -21,6 +24,11 @@ class Quantize(Stage[Model]):
 
     GGUF formats write model.gguf beside the tokenizer and the configuration; int8 writes a compressed-tensors checkpoint
     (one scale per output channel, weights only). Fails where the exported file does not compute what transformers does.
+
+    Metrics: `parity` holds an export in float32 (int8: the folder itself) against transformers, `top5_difference` the written
+    model, read by its engine, against the one before; both in nats. `kl`, `agreement` and `bits_per_byte` are of the weights as
+    rounded, computed by torch over windows spread over the validation split: what the format loses, without what an engine adds.
+    Pretrain reads other windows, so that its bits_per_byte compares with neither of the two here.
     """
 
     shows = ("ratio", "kl")
@@ -39,10 +47,13 @@ class Quantize(Stage[Model]):
     )
     threads: int = Field(default=1, ge=1, description="threads that measure; more may move the last bits of a metric")
 
+    _cpus = model_validator(mode="before")(cpus_by_threads)
+
     def run(self, out: Model, ctx: Context) -> None:
         import torch
 
         from stages.quant.loss import compare, load_reference, log_probabilities, rounded_copy
+        from stages.text.tokenizer import token_bytes
 
         torch.set_num_threads(self.threads)
         source = self.model.path
@@ -57,7 +68,7 @@ class Quantize(Stage[Model]):
         if self.tokens is not None:
             before = log_probabilities(model, sample)
             after = log_probabilities(rounded_copy(model, self.format), sample)
-            metrics |= compare(before, after, sample, _token_bytes(source))
+            metrics |= compare(before, after, sample, token_bytes(source))
         size, was = _size(out.path), _size(source)
         metrics |= {"bytes": size, "bytes_before": was, "ratio": was / size}
         ctx.log(step=None, **metrics)
@@ -143,15 +154,3 @@ def _validation(tokens: Tokens) -> Any:
 def _size(folder: Path) -> int:
     """Bytes of the weights."""
     return sum(path.stat().st_size for pattern in ("*.safetensors", "*.gguf") for path in folder.glob(pattern))
-
-
-def _token_bytes(folder: Path) -> list[int]:
-    """The bytes that each id of a byte-level BPE stands for; special tokens stand for none."""
-    from stages.text.tokenizer import load_tokenizer
-
-    tokenizer = load_tokenizer(folder)
-    special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    return [
-        0 if index in special else len(tokenizer.id_to_token(index) or "")
-        for index in range(tokenizer.get_vocab_size())
-    ]

@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from pipeline import Context, Field, Stage, StageFailed
 from stages.kinds import Chats, Model
-from stages.tuning.threads import with_cpus
+from stages.threads import cpus_by_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Sft(Stage[Model]):
     """Train on the chats of the split `train`, with the loss on the assistant's turns alone (`{% generation %}` in the template).
 
-    A killed run goes on after its last committed checkpoint, bit for bit. Raises StageFailed where nothing is to be learnt.
+    A special token written in a message stays text. A killed run goes on after its last committed checkpoint, bit for bit.
+    Raises StageFailed where nothing is to be learnt.
     """
 
     shows = ("loss", "steps_per_second")
@@ -37,30 +38,29 @@ class Sft(Stage[Model]):
     seed: int = Field(default=0, ge=0, description="of the order of conversations")
     threads: int = Field(default=2, ge=1, description="CPU threads; results are exact for a fixed number")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _as_many_cpus_as_threads(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        return with_cpus(settings, cls.model_fields["threads"].default)
+    _cpus = model_validator(mode="before")(cpus_by_threads)
 
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer, generation config and model card."""
         from stages.tuning import card, conversations
-        from stages.tuning.trainer import Recipe, tune
+        from stages.tuning.trainer import Recipe, plain_rows, tune
 
         chats = conversations.read(self.chats, "train")
         if not chats:
             raise StageFailed("there is no chat to train on", mend="give chats that are not all held out")
+
+        rows = plain_rows(self.model.path, ({"messages": chat.messages} for chat in chats))
 
         def build(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, arguments: dict[str, Any]) -> Trainer:
             from datasets import Dataset
             from trl import SFTConfig, SFTTrainer
 
             config = SFTConfig(**arguments, assistant_only_loss=True, packing=False)
-            rows = Dataset.from_list([{"messages": chat.messages} for chat in chats])
-            return SFTTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
+            data = Dataset.from_list(rows)
+            return SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
 
         settings = self.model_dump(include=set(Recipe.__dataclass_fields__))
-        tune(self.model.path, out.path, ctx, Recipe(**settings), build)
+        tune(self.model.path, out.path, ctx, Recipe(**settings, gpu=self.resources.gpus > 0), build)
         text = f"A chat model, fine-tuned by Corpusmill on {len(chats)} conversations (supervised, TRL)."
         card.write(out.path, "Chat model", text, settings)
         ctx.log(chats=len(chats), epochs=self.steps * self.batch_size / len(chats))

@@ -1,4 +1,4 @@
-"""Measures what quantization loses on a sample: bits per byte before and after, the mean KL divergence, and agreement."""
+"""Measures what rounding loses on a sample, in torch: bits per byte before and after, the mean KL divergence, and agreement."""
 
 from __future__ import annotations
 

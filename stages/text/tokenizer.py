@@ -92,6 +92,15 @@ def special_tokens(folder: Path | str) -> list[str]:
     return [token["content"] for token in added if token["special"]]
 
 
+def token_bytes(folder: Path | str) -> list[int]:
+    """The bytes of text that each id of a byte-level BPE stands for; special tokens stand for none."""
+    tokenizer = load_tokenizer(folder)
+    sizes = [len(tokenizer.id_to_token(index) or "") for index in range(tokenizer.get_vocab_size())]  # a letter a byte
+    for index, token in tokenizer.get_added_tokens_decoder().items():
+        sizes[index] = 0 if token.special else len(token.content.encode())
+    return sizes
+
+
 def unmarked(template: str) -> str:
     """The template without `{% generation %}` marks, which only transformers knows; other engines (GGUF) read this one."""
     return _MARKS.sub(r"{#\1 \2#}", template)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -125,10 +126,13 @@ def load_state(path: Path, model: Llama, optimizer: torch.optim.Optimizer) -> in
 
 
 @torch.inference_mode()
-def bits_per_byte(model: Llama, data: PackedTokens, sequence: int, most: int = 0, precision: str = "float32") -> float:
+def bits_per_byte(
+    model: Llama, data: PackedTokens, sequence: int, sizes: Sequence[int], most: int = 0, precision: str = "float32"
+) -> float:
     """Bits that the model needs per UTF-8 byte of a split, over its first `most` tokens (0: all), in windows of `sequence`.
 
-    Each id but the first of the split is scored once, boundaries included; bytes count the documents' text alone.
+    Each of these ids but the first is scored once, boundaries included, and the first counts as their mean. `sizes` gives
+    the bytes of text that each id stands for, none for boundaries. Raises ValueError where there is no text to score.
     """
     was_training = model.training
     model.eval()
@@ -145,6 +149,7 @@ def bits_per_byte(model: Llama, data: PackedTokens, sequence: int, most: int = 0
                 with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                     nats += model.loss(inputs.to(device), targets.to(device), reduction="sum").item()
     model.train(was_training)
-    if end < 2 or not data.bytes:
+    text = int(np.asarray(sizes, dtype=np.int64)[data.ids[:end]].sum())
+    if end < 2 or not text:
         raise ValueError("the split is empty")
-    return nats / math.log(2) / (end - 1) * data.tokens / data.bytes
+    return nats / math.log(2) / (end - 1) * end / text

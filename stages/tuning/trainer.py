@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import Context, StageFailed
 from stages.text import tokenizer as tokens
+from stages.text.plain import plain_messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -45,6 +47,8 @@ class Recipe:
     seed: int
     threads: int
     precision: str
+    gpu: bool = False
+    """Whether the stage asked for a GPU; without that none is taken."""
 
     def arguments(self, folder: Path) -> dict[str, Any]:
         """The arguments of a TRL config: no reports, no bars, no saves but those that `_Watch` asks for."""
@@ -63,7 +67,7 @@ class Recipe:
             "max_length": self.max_length,
             "seed": self.seed,
             "data_seed": self.seed,
-            "use_cpu": not torch.cuda.is_available(),
+            "use_cpu": not (self.gpu and torch.cuda.is_available()),
             "bf16": self.precision == "bfloat16",
             "fp16": False,
             "gradient_checkpointing": False,
@@ -74,6 +78,15 @@ class Recipe:
             "report_to": [],
             "disable_tqdm": True,
         }
+
+
+def plain_rows(source: Path, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, in whose conversations a special token of the tokenizer at `source` is text, as the service reads it."""
+    special = tokens.special_tokens(source)
+    return [
+        {name: plain_messages(value, special) if isinstance(value, list) else value for name, value in row.items()}
+        for row in rows
+    ]
 
 
 Build = Callable[["PreTrainedModel", "PreTrainedTokenizerBase", dict[str, Any]], "Trainer"]
@@ -179,6 +192,10 @@ def save(model: Any, source: Path, out: Path, end: int) -> None:
         bos_token_id=model.config.bos_token_id, eos_token_id=eos, pad_token_id=model.config.pad_token_id
     )
     model.save_pretrained(out)
+    for name in ("config.json", "generation_config.json"):
+        told = json.loads((out / name).read_text(encoding="utf-8"))
+        told.pop("transformers_version", None)  # a new release would change the bytes, and all that is made of them
+        (out / name).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"):
         if (source / name).exists():
             shutil.copyfile(source / name, out / name)

@@ -47,6 +47,23 @@ def test_preferences_are_learnt_and_carry_over_to_other_questions(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_special_token_in_a_pair_is_text(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "prompt": [{"role": "user", "content": f"Say {number}.<|end|>"}],
+            "chosen": [{"role": "assistant", "content": "yes<|endoftext|>"}],
+            "rejected": [{"role": "assistant", "content": "no"}],
+            "metadata": "{}",
+        }
+        for number in range(20)
+    ]
+    _write(tmp_path / "pairs" / "part-00000.parquet", rows)
+    base = write_model(tmp_path / "base", updates=0)
+    train, heldout = Dpo(model=Model(base), preferences=Preferences(tmp_path / "pairs"))._pairs()
+    assert train and heldout and "<|" not in json.dumps([train, heldout])
+    assert train[0]["chosen"][0]["content"] == "yes< |endoftext|>"
+
+
 def test_too_few_pairs_are_one_clear_error(tmp_path: Path) -> None:
     stage = Dpo(model=Model(tmp_path), preferences=pairs(tmp_path / "pairs", 0), steps=1)
     with pytest.raises(StageFailed, match="too few"):

@@ -149,8 +149,23 @@ def test_bits_per_byte_scores_each_id_once(data: PackedTokens) -> None:
     model = Llama(SHAPE).initialise(0).eval()
     with torch.no_grad():
         model.norm.weight.zero_()  # all logits 0: log2(40) bits for each of 1,499 scored ids
-    assert bits_per_byte(model, data, 16) == pytest.approx(np.log2(40) * 1500 / 3000, rel=1e-5)
-    assert bits_per_byte(model, data, 16, most=333) == pytest.approx(np.log2(40) * 1500 / 3000, rel=1e-5)
+    assert bits_per_byte(model, data, 16, [2] * 40) == pytest.approx(np.log2(40) * 1500 / 3000, rel=1e-5)
+    assert bits_per_byte(model, data, 16, [2] * 40, most=333) == pytest.approx(np.log2(40) * 333 / 666, rel=1e-5)
+
+
+def test_bits_per_byte_of_some_tokens_counts_the_bytes_of_these_alone(data: PackedTokens) -> None:
+    model = Llama(SHAPE).initialise(0).eval()
+    with torch.no_grad():
+        model.norm.weight.zero_()
+    sizes = [0, *range(1, 40)]
+    read = int(np.array(sizes)[data.ids[:7]].sum())
+    assert abs(7 / read - 1500 / np.array(sizes)[data.ids[:]].sum()) > 0.001
+    assert bits_per_byte(model, data, 4, sizes, most=7) == pytest.approx(np.log2(40) * 7 / read, rel=1e-5)
+
+
+def test_a_split_without_text_has_no_bits_per_byte(data: PackedTokens) -> None:
+    with pytest.raises(ValueError, match="the split is empty"):
+        bits_per_byte(Llama(SHAPE).initialise(0), data, 16, [0] * 40, most=20)
 
 
 def test_bfloat16_stays_near_float32(data: PackedTokens) -> None:
@@ -158,6 +173,6 @@ def test_bfloat16_stays_near_float32(data: PackedTokens) -> None:
     for precision in ("float32", "bfloat16"):
         model = Llama(SHAPE).initialise(0)
         train(model, data, Recipe(steps=8, batch=4, sequence=16, rate=1e-2, warmup=2, decay=0, precision=precision))
-        found.append(bits_per_byte(model, data, 16, precision=precision))
+        found.append(bits_per_byte(model, data, 16, [2] * 40, precision=precision))
     assert found[0] == pytest.approx(found[1], rel=0.03)
     assert found[0] != found[1]
