@@ -48,7 +48,8 @@ def made(stage: Stage[Any], folder: Path) -> Any:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokens, Tokenizer]:
     folder = tmp_path_factory.mktemp("inputs")
     texts = [
-        f"The {place % 7}th wolf met {place} sheep by the river, and the sheep were not amused." for place in range(300)
+        f"The {place % 7}th wolf met {place} sheep by the river, and the sheep were not amused at all."
+        for place in range(300)
     ]
     count = len(texts)
     columns = {
