@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dags.quickstart_summary import summary
 from pipeline import Dag
+from stages.chat_documents import ChatDocuments
 from stages.collect import Collect
 from stages.collect_facts import CollectFacts
 from stages.collect_preferences import CollectPreferences
@@ -39,12 +40,12 @@ def quickstart(*, steps: int = 300, depth: int = 4, seed: int = 0) -> Dag:
 
     `steps` counts the updates of pretraining, `depth` the model's blocks; `seed` orders data and starts weights.
     """
-    unique = Dedup(documents=_documents())
-    tokenizer = TrainTokenizer(documents=unique.out, vocab_size=4096)
-    tokens = Encode(documents=unique.out, tokenizer=tokenizer.out, repeat={"tales": 6}, seed=seed)
     facts = CollectFacts(capitals=50)
+    read = Dedup(documents=_documents()).out, ChatDocuments(chats=facts.out, seed=seed).out
+    tokenizer = TrainTokenizer(documents=read, vocab_size=4096)
+    tokens = Encode(documents=read, tokenizer=tokenizer.out, repeat={"tales": 4, "chats": 16}, seed=seed)
     base = Pretrain(tokens=tokens.out, tokenizer=tokenizer.out, depth=depth, steps=steps, seed=seed)
-    sft = Sft(model=base.out, chats=facts.out, seed=seed)
+    sft = Sft(model=base.out, chats=facts.out, steps=500, seed=seed)
     preferences = CollectPreferences(model=sft.out, chats=facts.out, questions=512, temperature=1.2, seed=seed)
     dpo = Dpo(model=sft.out, preferences=preferences.out, steps=50, learning_rate=5e-5, seed=seed)
     small = Quantize(model=dpo.out, tokens=tokens.out)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
+import sys
 from typing import Any
 
 from pipeline.run import Outcome
@@ -18,7 +22,18 @@ SCORES = (
 
 def summary(outcome: Outcome) -> list[str]:
     """The lines: data, model, held-out accuracy after each step, the served model's answers, what to do next."""
-    return ["", *_data(outcome), "", *_model(outcome), "", *_scores(outcome), "", *_answers(outcome), "", *_next()]
+    return [
+        "",
+        *_data(outcome),
+        "",
+        *_model(outcome),
+        "",
+        *_scores(outcome),
+        "",
+        *_answers(outcome),
+        "",
+        *_next(outcome),
+    ]
 
 
 def _data(outcome: Outcome) -> list[str]:
@@ -60,6 +75,8 @@ def _scores(outcome: Outcome) -> list[str]:
     for name, report in reports.items():
         whole = report["accuracy"]
         rows.append([name, _interval(whole), *(_interval(report["categories"][category]) for category in categories)])
+    commonest = [f"{reports['SFT']['categories'][category]['majority']:.2f}" for category in categories]
+    rows.append(["(always the commonest answer)", "", *commonest])
     lines = table(["held-out answers after", "all", *categories], rows)
     return ["exact answers to held-out questions, with 95% intervals", *_indented(lines)]
 
@@ -77,12 +94,14 @@ def _answers(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _next() -> list[str]:
+def _next(outcome: Outcome) -> list[str]:
+    command = "corpusmill" if shutil.which("corpusmill") else os.path.relpath(sys.argv[0])
+    where = "" if outcome.store.url == os.path.abspath(".corpusmill") else f" --store {shlex.quote(outcome.store.url)}"
     return [
         "next",
-        "  corpusmill chat      talk to the model here",
-        "  corpusmill serve     an OpenAI-compatible service on 127.0.0.1",
-        "  corpusmill ui        the run and its lineage in MLflow",
+        f"  {command} chat{where}      talk to the model here",
+        f"  {command} serve{where}     an OpenAI-compatible service on 127.0.0.1",
+        f"  {command} ui{where}        the run and its lineage in MLflow",
     ]
 
 

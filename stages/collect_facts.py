@@ -43,7 +43,7 @@ class CollectFacts(Stage[Chats]):
     )
     symbols: int = Field(default=30, ge=0, description="ask for the symbols of the first so many elements")
     largest_operand: int = Field(
-        default=49, ge=-1, le=999, description="ask for sums of 0 to this and a digit; -1 for no sums"
+        default=490, ge=-1, le=9990, description="ask for sums of 0, 10, … this and a digit; -1 for no sums"
     )
 
     @field_validator("countries", "elements", mode="before")

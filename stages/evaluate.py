@@ -7,8 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import model_validator
+
 from pipeline import Context, Field, Stage, StageFailed
-from stages.kinds import Chats, Model, Report, Tokens
+from stages.kinds import Chats, Model, Report
+from stages.threads import cpus_by_threads
 
 if TYPE_CHECKING:
     from stages.evaluation.answering import Manner
@@ -30,15 +33,14 @@ class Evaluate(Stage[Report]):
 
     model: Model = Field(description="a Llama checkpoint, or a folder with model.gguf")
     chats: Chats = Field(description="conversations; those marked held out are asked")
-    tokens: Tokens | None = Field(
-        default=None, description="encoded documents for bits per byte on their validation split"
-    )
     shots: int = Field(default=0, ge=0, description="answered training questions shown before each; 0 asks in chat")
     max_questions: int = Field(default=200, ge=1, description="questions of each category at most, drawn by their hash")
     max_tokens: int = Field(default=24, ge=1, description="length of an answer at most, in tokens")
     examples: int = Field(default=24, ge=0, description="answers shown in the report")
     seed: int = Field(default=0, ge=0, description="of the draw of questions and shots")
     threads: int = Field(default=1, ge=1, description="CPU threads; more may move the last bits of a tie")
+
+    _cpus = model_validator(mode="before")(cpus_by_threads)
 
     def run(self, out: Report, ctx: Context) -> None:
         """Write report.json and report.html."""
@@ -56,9 +58,6 @@ class Evaluate(Stage[Report]):
             "categories": scores.by_category(judged),
             "examples": [_example(item) for item in _spread(judged, self.examples)],
         }
-        if self.tokens is not None:
-            report["bits_per_byte"] = self._bits_per_byte(self.tokens)
-            ctx.log(bits_per_byte=report["bits_per_byte"])
         (out.path / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (out.path / "report.html").write_text(page.render(report), encoding="utf-8")
         whole = report["accuracy"]
@@ -89,6 +88,8 @@ class Evaluate(Stage[Report]):
 
     def _completions(self, chats: list[Chat]) -> list[str]:
         """Each question as the next line of a list of answered ones of its own category."""
+        from stages.tuning.conversations import as_text
+
         shown = self._drawn("train", 1000)
         prompts = []
         for chat in chats:
@@ -97,26 +98,15 @@ class Evaluate(Stage[Report]):
                 for other in shown
                 if other.category == chat.category and other.answer != chat.answer
             }
-            lines = [_line(other) for other in list(alike.values())[: self.shots]]
+            lines = [as_text(other.messages) for other in list(alike.values())[: self.shots]]
             prompts.append("\n".join([*lines, f"Question: {chat.prompt[-1]['content']} Answer:"]))
         return prompts
-
-    def _bits_per_byte(self, tokens: Tokens) -> float:
-        from stages.evaluation.answering import load_llama
-        from stages.train import PackedTokens, bits_per_byte
-
-        model = load_llama(self.model.path)
-        return round(bits_per_byte(model, PackedTokens(tokens.path, "validation"), model.config.sequence, 65_536), 4)
 
 
 def _ask(model: Path, manner: Manner, completion: bool, asked: list[Any], folder: Path) -> list[str]:
     from stages.evaluation import answering
 
     return answering.complete(model, asked, manner) if completion else answering.chat(model, asked, manner)
-
-
-def _line(chat: Chat) -> str:
-    return f"Question: {chat.prompt[-1]['content']} Answer: {chat.answer}"
 
 
 def _spread(judged: list[Judged], most: int) -> list[Judged]:

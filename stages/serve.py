@@ -51,6 +51,8 @@ class Serve(Stage[Service]):
     parallel: int = Field(default=4, ge=1, description="conversations answered at once when the service runs for users")
     threads: int = Field(default=1, ge=1, description="threads of the engine")
 
+    _cpus = model_validator(mode="before")(cpus_by_threads)
+
     def run(self, out: Service, ctx: Context) -> None:
         from stages.service.llama_cpp import open_engine
         from stages.service.smoke import smoke_test

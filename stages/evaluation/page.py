@@ -25,9 +25,7 @@ def render(report: dict[str, Any]) -> str:
     """The whole page for a report as `Evaluate` writes it."""
     whole = report["accuracy"]
     manner = f"{report['shots']}-shot completion" if report["shots"] else "chat"
-    bits = report.get("bits_per_byte")
-    extra = f" · {bits:.3f} bits per byte on validation text" if bits is not None else ""
-    lead = f"{whole['right']} of {whole['asked']} held-out questions answered exactly, asked as {manner}{extra}."
+    lead = f"{whole['right']} of {whole['asked']} held-out questions answered exactly, asked as {manner}."
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>Evaluation</title><style>{STYLE}</style></head><body>\n"

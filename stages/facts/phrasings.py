@@ -66,5 +66,5 @@ ELEMENT = Phrasings(
     ),
 )
 
-SUM = ("What is {a} plus {b}?", "What is {a} + {b}?", "Add {a} and {b}.", "How much is {a} plus {b}?")
+SUM = ("What is {a} plus {b}?", "How much is {a} plus {b}?")
 """Sums hold out their operands instead, since a rule can generalise: the phrasings are the same on both sides."""

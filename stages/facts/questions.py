@@ -41,8 +41,11 @@ def symbols(table: Sequence[Element]) -> Iterator[Question]:
 
 
 def sums(largest: int) -> Iterator[Question]:
-    """The sums of 0 to `largest` and a digit, in every phrasing; some pairs of operands are held out."""
-    for first in range(largest + 1):
+    """The sums of a round number (0, 10, … `largest`) and a digit, in every phrasing; some pairs of operands are held out.
+
+    A tiny model learns the rule of these, to put the digit in the last place, in minutes; that of carrying it does not.
+    """
+    for first in range(0, largest + 1, 10):
         for second in range(10):
             split: Split = "heldout" if held_out_sum(first, second) else "train"
             for template in SUM:

@@ -16,6 +16,9 @@ from pipeline import StageFailed
 from stages.service.engine import Ask, AskRefused, Message, OnText, Reply
 from stages.text.plain import plain_messages
 
+LONGEST_BASE = 64
+"""Characters of the temporary folder: 32 more lead to the socket, whose name ends at 103 on macOS."""
+
 
 @dataclass
 class _Heard:
@@ -68,7 +71,8 @@ class LlamaCpp:
         except ValueError as fault:
             raise _unreadable(model) from fault
         self.parallel, self._reuse = parallel, reuse
-        self._folder = Path(tempfile.mkdtemp(prefix="corpusmill-"))
+        base = tempfile.gettempdir()
+        self._folder = Path(tempfile.mkdtemp(prefix="corpusmill-", dir=base if len(base) <= LONGEST_BASE else "/tmp"))
         self.socket = self._folder / "engine.sock"  # llama.cpp always listens: here only this user can reach it
         params = xllamacpp.CommonParams()
         params.model.path = str(model)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline import StageFailed
 from stages.service.app import create_app
 from stages.service.client import Client, ServiceError
-from stages.service.engine import Engine, Message
+from stages.service.engine import AskRefused, Engine, Message
 from stages.service.local import serving
 
 SPEED_TOKENS = 64
@@ -44,7 +44,7 @@ def smoke_test(
                 raise StageFailed(f"the service names its models {client.models()}, not {name!r}")
             answers = [_ask(client, name, list(messages), max_tokens) for messages in conversations]
             return answers, _speed(client, list(conversations[0]))
-        except ServiceError as fault:
+        except (ServiceError, AskRefused) as fault:
             raise StageFailed(f"the service did not answer its smoke test: {fault.message}", mend=fault.mend) from None
 
 

@@ -40,6 +40,12 @@ def dialogue(question: str, answer: str) -> list[Message]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
+def as_text(messages: Iterable[Message]) -> str:
+    """A conversation on one line of plain text, in which a base model can be asked; what the system says is left out."""
+    marks = {"user": "Question", "assistant": "Answer"}
+    return " ".join(f"{marks[turn['role']]}: {turn['content']}" for turn in messages if turn["role"] in marks)
+
+
 def write(path: Path, chats: Iterable[Chat]) -> None:
     """Write one shard of Chats."""
     import pyarrow as pa

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dags.quickstart import TALES
 from pipeline import Dag
+from pipeline.run import Outcome
 from stages.collect import Collect
 from stages.collect_facts import CollectFacts
 from stages.collect_preferences import CollectPreferences
@@ -37,7 +38,13 @@ def smallest(*, steps: int = 12, threshold: float = 0.8, sft_steps: int = 160) -
         Serve(model=small.out, questions=(Question(text="What is the capital of India?", expected="New Delhi"),)),
         Evaluate(model=base.out, chats=facts.out, shots=2, label="evaluate-base"),
         Evaluate(model=small.out, chats=facts.out, label="evaluate-small"),
+        summary=_told,
     )
+
+
+def _told(outcome: Outcome) -> list[str]:
+    metrics = outcome.manifests["serve"].metrics
+    return [f"answered: {metrics['right']:.0f} of {metrics['asked']:.0f}"]
 
 
 def _base(steps: int, threshold: float) -> tuple[Pretrain, Encode]:

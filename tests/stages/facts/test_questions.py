@@ -22,7 +22,12 @@ IRON = [Element("iron", "Fe", 26)]
 
 
 def _all() -> list[Question]:
-    made = [questions.capitals(COUNTRIES), questions.currencies(COUNTRIES), questions.symbols(IRON), questions.sums(49)]
+    made = [
+        questions.capitals(COUNTRIES),
+        questions.currencies(COUNTRIES),
+        questions.symbols(IRON),
+        questions.sums(490),
+    ]
     return [question for group in made for question in group]
 
 
@@ -49,7 +54,7 @@ def test_every_fact_of_a_held_out_phrasing_is_trained_in_another() -> None:
 def test_a_held_out_pair_of_operands_is_held_out_in_both_orders() -> None:
     pairs = [(first, second) for first in range(10) for second in range(10)]
     assert all(questions.held_out_sum(*pair) == questions.held_out_sum(*reversed(pair)) for pair in pairs)
-    share = sum(questions.held_out_sum(first, second) for first in range(50) for second in range(10)) / 500
+    share = sum(questions.held_out_sum(first, second) for first in range(0, 500, 10) for second in range(10)) / 500
     assert 0.1 < share < 0.3
 
 

@@ -20,6 +20,13 @@ def test_greedy_answers_are_right_and_the_same_each_time() -> None:
     assert first == list(FACTS.values()) * 3 == answer_all(trained()[1], CONVERSATIONS * 3)
 
 
+def test_a_long_temporary_folder_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    assert answer_all(trained()[1], CONVERSATIONS[:1]) == list(FACTS.values())[:1]
+
+
 def test_text_comes_piece_by_piece_and_can_be_stopped() -> None:
     pieces: list[str] = []
     with open_engine(trained()[1]) as engine:

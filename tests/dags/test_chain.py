@@ -1,0 +1,185 @@
+"""The whole chain at its smallest, as a person runs it: on Ray, in a terminal, told to MLflow, killed and run again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+from pipeline.manifest import Manifest
+from pipeline.store import Store
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+LABELS = (
+    "collect-pydoc|filter-pages|collect-tales|filter-tales|dedup|train-tokenizer|encode|pretrain|collect-facts|sft|"
+    "collect-preferences|dpo|quantize|serve|evaluate-base|evaluate-small"
+)
+OURS = (
+    r"",
+    r"stage +state +last +expected +why",
+    rf"({LABELS}) +(run|runs|cached|drift) +(–|\d.*) +(–|unknown|\d.*?)( +\S.*)?",
+    r"\d+ cached, \d+ to run.*",
+    rf". ({LABELS}|starting) +.*\d+/(\d+|\?) ?.*:\d\d.*",  # a bar of the live progress
+    rf"✓ ({LABELS}) +\d.*",
+    rf"  ({LABELS}): goes on from where it was stopped",
+    r"smallest: done in .*",
+    r"answered: \d of 1",
+)
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Run(NamedTuple):
+    """A run that has ended: its store, its code, and every line that the terminal was given."""
+
+    store: Path
+    code: int
+    lines: list[str]
+
+
+def command(store: Path, dag: str, *words: str) -> list[str]:
+    corpusmill = str(Path(sys.executable).parent / "corpusmill")
+    return [corpusmill, "run", f"{ROOT}/tests/dags/smallest.py:{dag}", "--store", str(store), *words]
+
+
+def in_a_terminal(words: list[str]) -> tuple[int, str]:
+    """Run `words` with a terminal of 160 columns for its three streams; exit code and all that was written."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "160", "TERM": "xterm-256color"}
+    running = subprocess.Popen(words, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    text = b""
+    with contextlib.suppress(OSError):  # Linux ends a pty's stream with EIO
+        while block := os.read(ours, 65536):
+            text += block
+    os.close(ours)
+    return running.wait(), text.decode()
+
+
+def ray_processes() -> set[int]:
+    named = ("raylet", "gcs_server", "ray::", "infra.ray_host", "ray_keeper")
+    found = set()
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        if any(name in " ".join(process.info["cmdline"] or []) for name in named):
+            found.add(process.info["pid"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    store = tmp_path_factory.mktemp("whole") / "store"
+    before = ray_processes()
+    code, text = in_a_terminal(command(store, "smallest"))
+    left = ray_processes() - before
+    assert not left, f"processes left behind: {left}"
+    return Run(store, code, re.split(r"[\r\n]+", ESCAPES.sub("", text)))
+
+
+def manifests(store: Path) -> dict[str, Manifest]:
+    opened = Store(str(store))
+    return {made.label: made for stage in opened.stages() for made in reversed(opened.of_stage(stage))}
+
+
+def test_pages_and_tales_become_a_model_that_answers(whole: Run) -> None:
+    assert whole.code == 0, "\n".join(whole.lines)
+    assert "answered: 1 of 1" in whole.lines
+    assert set(manifests(whole.store)) == set(LABELS.split("|"))
+
+
+def test_every_line_on_the_terminal_is_ours(whole: Run) -> None:
+    foreign = [line for line in whole.lines if not any(re.fullmatch(ours, line.rstrip()) for ours in OURS)]
+    assert foreign == []
+
+
+def test_a_second_run_ends_in_the_same_words_without_ray(whole: Run) -> None:
+    environment = {**os.environ, "RAY_ADDRESS": "nowhere:1"}
+    again = subprocess.run(
+        command(whole.store, "smallest"), env=environment, capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(r"smallest: done in \d\.\d s \(16 cached\)\nanswered: 1 of 1\n", again.stdout)
+    assert again.stderr == ""
+
+
+def test_mlflow_holds_the_run_its_stages_and_the_champion(whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{whole.store}/.mlflow/mlflow.db")
+    experiment = client.get_experiment_by_name("smallest")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    made = manifests(whole.store)
+    assert set(made) < set(runs) and {run.info.status for run in runs.values()} == {"FINISHED"}
+    inputs = {item.dataset.name for item in runs["dpo"].inputs.dataset_inputs}
+    assert inputs == {"sft", "collect-preferences"}
+    champion = client.get_model_version_by_alias("smallest", "champion")
+    assert made["quantize"].digest[:12] in str(champion) or made["quantize"].attempt in str(champion)
+
+
+def test_a_changed_dial_reruns_its_stage_and_what_its_bytes_change(whole: Run) -> None:
+    done = subprocess.run(
+        command(whole.store, "smallest", "threshold=0.81"), capture_output=True, text=True, check=True
+    ).stdout
+    assert re.search(r"dedup +run .*threshold 0.8 → 0.81", done)
+    assert re.search(r"pretrain +runs .*unless", done)
+    assert "1 finished, 15 cached" in done, "the same documents are unique at .81: nothing below may run"
+
+
+@pytest.mark.parametrize("stage", ["dedup", "pretrain"])
+def test_killed_inside_a_stage_the_next_run_goes_on_where_it_was(stage: str, whole: Run, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    dials = ["steps=60"]
+    with tree_of(subprocess.Popen(command(store, "base", *dials), stdout=subprocess.DEVNULL)) as kill:
+        until_committed(store, stage)
+        kill()
+    commits = committed(store, stage)
+    assert commits, "the kill came before the first commit was read back"
+    assert not (store / stage).exists(), "the stage had ended before the kill"
+    again = subprocess.run(command(store, "base", *dials), capture_output=True, text=True, check=True).stdout
+    assert f"{stage}: goes on from where it was stopped" in again
+    quiet = subprocess.run(command(tmp_path / "quiet", "base", *dials), capture_output=True, text=True, check=True)
+    assert quiet.returncode == 0
+    assert {label: made.digest for label, made in manifests(store).items()} == {
+        label: made.digest for label, made in manifests(tmp_path / "quiet").items()
+    }
+
+
+def committed(store: Path, stage: str) -> list[Path]:
+    return list(store.glob(f".partial/{stage}/*/*/commits/*.json"))
+
+
+def until_committed(store: Path, stage: str) -> None:
+    deadline = time.monotonic() + 120
+    while not committed(store, stage):
+        assert time.monotonic() < deadline, f"{stage} committed nothing"
+        time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def tree_of(running: subprocess.Popen[bytes]) -> Iterator[object]:
+    """Gives a function that kills the process and all below it, -9, those that moved to another session too."""
+
+    def kill() -> None:
+        tree = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
+        for process in tree:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        for process in tree[1:]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.wait(20)
+
+    try:
+        yield kill
+    finally:
+        running.kill()
+        running.wait()
