@@ -6,8 +6,11 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import model_validator
+
 from pipeline import Context, Field, Settings, Stage, StageFailed
 from stages.kinds import Model, Service
+from stages.threads import cpus_by_threads
 
 if TYPE_CHECKING:
     from stages.service.smoke import Answered
