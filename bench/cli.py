@@ -3,6 +3,7 @@
 Goal: help at most 0.5, `plan quickstart` at most 1.0, a cached run at most 1.2 CPU seconds.
 """
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 
 from bench.harness import Bench, beside, program
 
-LIMITS = {"--help": 0.5, "plan quickstart": 1.0, "cached run": 1.2}
+LIMITS = {"--help": 0.5, "plan quickstart": 1.0, "cached run": 1.2, "cached run of quickstart": 1.2}
+
+ROOT = Path(__file__).parents[1]
 
 CHAIN = '''"""A chain of eight small stages."""
 
@@ -52,12 +55,20 @@ def _measured(folder: Path) -> bool:
     run = [corpusmill, "run", "chain.py:chain", "--tracker", "none"]
     subprocess.run([*run, "--executor", "inline"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     bench = Bench("cli", "CPU seconds: help ≤ 0.5, plan quickstart ≤ 1.0, a cached run ≤ 1.2")
-    bench.by_turns(
-        {
-            "import typer, rich, pydantic": program([sys.executable, "-c", "import typer, rich, pydantic"]),
-            "--help": program([corpusmill, "--help"]),
-            "plan quickstart": program([corpusmill, "plan", "quickstart"], folder),
-            "cached run": program([corpusmill, "run", "chain.py:chain"], folder),
-        }
-    )
-    return bench.report(holds=all(bench.cpu(rival) <= limit for rival, limit in LIMITS.items()))
+    rivals = {
+        "import typer, rich, pydantic": program([sys.executable, "-c", "import typer, rich, pydantic"]),
+        "--help": program([corpusmill, "--help"]),
+        "plan quickstart": program([corpusmill, "plan", "quickstart"], folder),
+        "cached run": program([corpusmill, "run", "chain.py:chain"], folder),
+    }
+    if _quickstart_is_cached(corpusmill):
+        rivals["cached run of quickstart"] = program([corpusmill, "run", "quickstart"], ROOT)
+    else:
+        print("quickstart is not cached here: `make demo` first, to measure its cached run too")
+    bench.by_turns(rivals)
+    return bench.report(holds=all(bench.cpu(rival) <= LIMITS[rival] for rival in rivals if rival in LIMITS))
+
+
+def _quickstart_is_cached(corpusmill: str) -> bool:
+    plan = subprocess.run([corpusmill, "plan", "quickstart", "--json"], cwd=ROOT, capture_output=True, check=True)
+    return all(entry["state"] == "cached" for entry in json.loads(plan.stdout))
