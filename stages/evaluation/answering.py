@@ -62,6 +62,7 @@ def _generate(folder: Path, texts: Sequence[str], manner: Manner, *, completion:
     torch.set_num_threads(manner.threads)
     try:
         model, tokenizer = load_llama(folder), load_tokenizer(folder)
+        tokenizer.encode_special_tokens = completion  # a base model has read their names as text, as Encode cuts them
         start = [model.config.bos] if completion else []  # a base model has seen every document begin so
         prompts = [start + tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
         answers = generate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,22 @@ def test_a_base_model_is_asked_as_a_completion(tmp_path: Path, model: Path) -> N
     report = evaluated(tmp_path, model, asked(tmp_path), shots=1).read()
     assert report["shots"] == 1
     assert all("\n" not in shown["answer"] for shown in report["examples"])
+
+
+def test_a_special_token_in_a_completion_is_text(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages import model as models
+    from stages.evaluation.answering import Manner, complete
+
+    asked: list[list[int]] = []
+    generate = models.generate
+
+    def seen(llama: Any, prompts: list[list[int]], *settings: Any, **more: Any) -> Any:
+        asked.extend(prompts)
+        return generate(llama, prompts, *settings, **more)
+
+    monkeypatch.setattr(models, "generate", seen)
+    complete(model, ["Question: <|end|> Answer:"], Manner(max_tokens=1))
+    assert asked[0][0] == 0 and 5 not in asked[0]
 
 
 def test_a_gguf_file_is_asked_by_the_engine_that_serves_it(tmp_path: Path, model: Path) -> None:
