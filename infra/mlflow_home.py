@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 from pipeline.errors import StoreError
 
@@ -30,7 +30,10 @@ _QUIET = {
 
 
 class Home(NamedTuple):
-    """The tracking URI, the database file where it is SQLite, and where artifacts go (None: the server decides)."""
+    """The tracking URI, the database file where it is SQLite, and where artifacts go (None: the server decides).
+
+    The URI of a server is without user and password; `connect` hands those on.
+    """
 
     uri: str
     database: Path | None
@@ -47,7 +50,7 @@ def home(store_root: str, environ: Mapping[str, str] = os.environ) -> Home:
     if named:
         database = Path(named.removeprefix("sqlite:///")) if named.startswith("sqlite:///") else None
         artifacts = root / ".mlflow" / "artifacts" if database is not None and root is not None else None
-        return Home(named, database, artifacts)
+        return Home(without_userinfo(named) if is_server(named) else named, database, artifacts)
     if root is None:
         raise StoreError(
             f"the store {store_root} is not on this machine, so MLflow has no place in it",
@@ -69,6 +72,19 @@ def is_server(uri: str) -> bool:
     return urlparse(uri).scheme in ("http", "https")
 
 
+def without_userinfo(text: str) -> str:
+    """`text` with the ``user:password@`` of every URL in it left out."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+
+
+def _sign_in() -> None:
+    """Hand the user and password of MLFLOW_TRACKING_URI on as MLflow reads them, so that no message shows its address."""
+    address = urlparse(os.environ.get("MLFLOW_TRACKING_URI", "").strip())
+    if address.scheme in ("http", "https") and address.username:
+        os.environ.setdefault("MLFLOW_TRACKING_USERNAME", unquote(address.username))
+        os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", unquote(address.password or ""))
+
+
 def environment() -> dict[str, str]:
     """This process's environment with MLflow's telemetry and chatter off, what the person set kept."""
     return {**_QUIET, **os.environ}
@@ -80,6 +96,7 @@ def connect(place: Home) -> MlflowClient:
     Raises StoreError at once where a SQLite file cannot be written: MLflow would try again for minutes.
     """
     check_writable(place)
+    _sign_in()
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     from mlflow.tracking.client import MlflowClient

@@ -9,29 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from infra import ray_keeper
-from infra.ray_environment import for_ray
+from infra.kept import RayHost
 from infra.ray_faults import AGAIN, ended, manifest_in
 from pipeline.errors import CorpusmillError, StageFailed, UsageError
 from pipeline.job import Job
 from pipeline.machine import machine
 from pipeline.manifest import Manifest
-
-OBJECT_STORE_BYTES = 80 * 2**20
-"""Just above Ray's least: data travels through the store, never through Ray's."""
-LONGEST_FOLDER = 40
-"""Characters that Ray's folder may have: it adds up to 64 for its sockets, whose names end at 104 on macOS."""
-CLOSE_SECONDS = 20.0
 
 
 class RayFuture(Future[Manifest]):
@@ -54,15 +43,14 @@ class RayExecutor:
         self._lock = threading.RLock()
         self._pending: dict[int, RayFuture] = {}
         self._count = 0
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._host: RayHost | None = None
         self._lost = ""
 
     def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
         """Run `job` once all of `after` have ended. Raises UsageError where this machine cannot give what it asks."""
         self._check(job)
         with self._lock:
-            if self._keeper is None:
-                self._start()
+            host = self._host or self._start()
             self._count += 1
             future = RayFuture(self._count, job.label)
             self._pending[future.ref] = future
@@ -70,7 +58,7 @@ class RayExecutor:
                 self._fail(self._lost)
             else:
                 parents = [self._parent(parent) for parent in after]
-                self._send({"ref": future.ref, "job": job.model_dump_json(), "after": parents})
+                host.send({"ref": future.ref, "job": job.model_dump_json(), "after": parents})
         return future
 
     def _check(self, job: Job) -> None:
@@ -94,32 +82,18 @@ class RayExecutor:
             return parent.ref
         return ended(parent.result())
 
-    def _start(self) -> None:
-        base = tempfile.gettempdir()
-        folder = tempfile.mkdtemp(prefix="cm-", dir=base if len(base) <= LONGEST_FOLDER - 16 else "/tmp")
-        self._channel, theirs = socket.socketpair()
-        log = Path(folder) / "host.log"
-        host = [sys.executable, "-P", "-m", "infra.ray_host", str(theirs.fileno())]
-        keeper = [sys.executable, "-I", "-S", ray_keeper.__file__, str(theirs.fileno()), folder]
-        with log.open("ab") as file, theirs:
-            self._keeper = subprocess.Popen(
-                [*keeper, *host], stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True,
-                pass_fds=(theirs.fileno(),), env=for_ray(self.cpus),
-            )  # fmt: skip
-        # Ray opens its folder to every user of the machine; the one above it stays closed.
-        has = {"cpus": self.cpus, "gpus": self.gpus, "memory": int(self.memory * 2**30)}
-        self._send({**has, "folder": f"{folder}/r", "object_store_memory": OBJECT_STORE_BYTES})
-        self._listener = threading.Thread(target=self._listen, name="ray-answers", daemon=True)
+    def _start(self) -> RayHost:
+        host = RayHost("infra.ray_host", cpus=self.cpus, gpus=self.gpus, memory_gib=self.memory)
+        host.send(host.settings)
+        self._listener = threading.Thread(target=self._listen, args=[host.channel], name="ray-answers", daemon=True)
         self._listener.start()
+        self._host = host
+        return host
 
-    def _send(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # a host that has gone is told by _listen
-            self._channel.sendall(json.dumps(message).encode() + b"\n")
-
-    def _listen(self) -> None:
+    def _listen(self, channel: socket.socket) -> None:
         lost = "Ray stopped before it ended"
         try:
-            with contextlib.suppress(OSError, json.JSONDecodeError), self._channel.makefile("rb") as lines:
+            with contextlib.suppress(OSError, json.JSONDecodeError), channel.makefile("rb") as lines:
                 for line in lines:  # the last one is cut short where the host was killed
                     answer = json.loads(line)
                     if "lost" in answer:
@@ -150,22 +124,14 @@ class RayExecutor:
     def close(self, *, cancel: bool = False) -> None:
         """Shut Ray down and wait until all its processes ended; without `cancel`, after the jobs that still run."""
         with self._lock:
-            keeper, pending = self._keeper, list(self._pending.values())
-            if keeper is None or keeper.stdin is None:
+            host, pending = self._host, list(self._pending.values())
+            if host is None:
                 return
         if not cancel:
             for future in pending:
                 with contextlib.suppress(CorpusmillError):
                     future.result()
         self._fail("it was stopped")
-        with contextlib.suppress(OSError):
-            self._channel.shutdown(socket.SHUT_RDWR)
-        keeper.stdin.close()
-        try:
-            keeper.wait(CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            keeper.kill()
-            keeper.wait()
+        host.close()
         self._listener.join()
-        self._channel.close()
-        self._keeper, self._lost = None, ""
+        self._host, self._lost = None, ""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from subprocess import Popen
+    from pathlib import Path
 
+    from infra.kept import Kept
     from infra.mlflow_home import Home
 
 DEFAULT_PORT = 5000
@@ -26,9 +27,12 @@ def ui(
         int | None,
         typer.Option("--port", min=0, max=65535, help="port; 5000, or a free one where that is taken; 0: any"),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="address to listen on")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", help="address to listen on; there is no password: think before you open it")
+    ] = "127.0.0.1",
 ) -> None:
     """Open MLflow on what was run: stages, settings, metrics, lineage, the champion. Stops with Ctrl-C."""
+    from infra.address import warn_if_open
     from infra.mlflow_home import check_writable, home, is_server
     from pipeline.errors import StoreError
 
@@ -40,6 +44,7 @@ def ui(
         raise StoreError(f"MLflow has no records in {store} yet", mend="corpusmill run quickstart")
     check_writable(place)
     chosen = _port(host, port)
+    warn_if_open(host, "MLflow")
     with _Server(place, host, chosen) as server:
         server.wait_ready()
         print(f"MLflow: {server.address()}\nCtrl-C stops it; its log is {server.log}", flush=True)
@@ -65,71 +70,42 @@ def _port(host: str, asked: int | None) -> int:
 
 
 def _free(host: str, port: int) -> int:
-    with socket.create_server((host, port)) as probe:
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         return int(probe.getsockname()[1])
 
 
 class _Server:
-    """MLflow's server as a process group of its own, for the time of a `with`."""
+    """MLflow's server below a keeper, for the time of a `with`: it ends even where this process is killed."""
 
     def __init__(self, place: Home, host: str, port: int) -> None:
-        from pathlib import Path
-        from tempfile import gettempdir
+        from infra.address import reachable
 
         self.place, self.host, self.port = place, host, port
-        self.base = f"http://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{port}"
-        folder = place.artifacts.parent if place.artifacts else Path(gettempdir())
-        self.log = folder / "server.log"
-        self.process: Popen[bytes] | None = None
+        self.base = f"http://{reachable(host)}:{port}"
+        self.own_log = place.artifacts is None
+        self.log = _log_file(place)
+        self.kept: Kept | None = None
 
     def __enter__(self) -> _Server:
-        import subprocess
-
+        from infra.kept import Kept
         from infra.mlflow_home import environment
 
         signal.signal(signal.SIGTERM, _interrupt)
         # The database's address may hold a password: it goes by the environment, not by the command line.
         told = {"MLFLOW_BACKEND_STORE_URI": self.place.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        words = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            self.host,
-            "--port",
-            str(self.port),
-            "--workers",
-            "1",
-        ]
+        listen = ["--host", self.host, "--port", str(self.port), "--workers", "1"]
+        words = [sys.executable, "-m", "mlflow", "server", *listen]
         if self.place.artifacts is not None:
             words += ["--artifacts-destination", self.place.artifacts.as_uri()]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                words,
-                env={**environment(), **told},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.kept = Kept(words, log=self.log, environment={**environment(), **told})
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        """End the whole group: asked first, killed after ten seconds. Ctrl-C and SIGTERM are how it should end."""
-        import os
-        import subprocess
-
-        process = self.process
-        if process is not None:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                try:
-                    os.killpg(process.pid, number)
-                    process.wait(timeout=10)
-                except ProcessLookupError:
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
+        """End it and all that it started. Ctrl-C and SIGTERM are how it should end; else its log is kept."""
+        if self.kept is not None:
+            self.kept.close()
+        if self.own_log and kind in (None, KeyboardInterrupt):
+            self.log.unlink(missing_ok=True)
         return kind is KeyboardInterrupt
 
     def wait_ready(self) -> None:
@@ -138,12 +114,13 @@ class _Server:
         from urllib.error import URLError
         from urllib.request import urlopen
 
+        from infra.mlflow_home import without_userinfo
         from pipeline.errors import StoreError
 
         began = time.monotonic()
         shown = sys.stderr.isatty()
         print("starting MLflow…", end="" if shown else "\n", file=sys.stderr, flush=True)
-        while self.process is not None and self.process.poll() is None and time.monotonic() - began < PATIENCE:
+        while self.kept is not None and self.kept.process.poll() is None and time.monotonic() - began < PATIENCE:
             try:
                 with urlopen(f"{self.base}/health", timeout=5) as answer:
                     if answer.status == 200:
@@ -154,7 +131,7 @@ class _Server:
             if shown:
                 print(f"\rstarting MLflow… {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
         tail = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        raise StoreError("MLflow's server did not start: " + " ".join(tail), mend=f"read {self.log}")
+        raise StoreError(without_userinfo("MLflow's server did not start: " + " ".join(tail)), mend=f"read {self.log}")
 
     def address(self) -> str:
         """The page of the runs of the experiment that was last written, for the kind of work that shows runs."""
@@ -179,8 +156,29 @@ class _Server:
 
     def wait(self) -> None:
         """Return when the server ends by itself."""
-        if self.process is not None:
-            self.process.wait()
+        if self.kept is not None:
+            self.kept.process.wait()
+
+
+def _log_file(place: Home) -> Path:
+    """An empty file for the server's output: beside the artifacts, else a new one that no other user can read."""
+    import os
+    from pathlib import Path
+    from tempfile import mkstemp
+
+    from pipeline.errors import StoreError
+
+    if place.artifacts is None:
+        descriptor, name = mkstemp(prefix="corpusmill-mlflow-", suffix=".log")
+        os.close(descriptor)
+        return Path(name)
+    log = place.artifacts.parent / "server.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+    except OSError as fault:
+        raise StoreError(f"{log} cannot be written: {fault.strerror}", mend="make its folder writable") from None
+    return log
 
 
 def _interrupt(*_: object) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,31 @@ def test_a_database_that_cannot_be_written_is_one_error_at_once(tmp_path: Path) 
     say(tracker, "Collect", "state", 1, state="started")  # and is silent afterwards
     tracker.stage("Collect", "finished", manifest("Collect", "run-1"))
     tracker.finish("finished")
+
+
+def test_a_servers_password_is_used_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(str(self.headers["Authorization"]))
+            self.send_error(403)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:verysecret@127.0.0.1:{server.server_port}")
+    with pytest.raises(Exception, match="403") as raised:
+        MlflowTracker(str(tmp_path)).start(record("run-1", tmp_path))
+    server.shutdown()
+    server.server_close()
+    assert "verysecret" not in str(raised.value)
+    assert set(heard) == {"Basic " + base64.b64encode(b"me:verysecret").decode()}
 
 
 def test_tracking_prints_nothing_and_imports_mlflow_only_at_its_start(tmp_path: Path) -> None:

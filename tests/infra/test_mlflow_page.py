@@ -92,5 +92,6 @@ def test_records_stand_in_the_store_unless_the_environment_says_otherwise(tmp_pa
     assert home(f"file://{tmp_path}", {}) == place
     server = home("s3://bucket/store", {"MLFLOW_TRACKING_URI": "https://mlflow.example"})
     assert is_server(server.uri) and (server.database, server.artifacts) == (None, None)
+    assert home("s3://bucket/store", {"MLFLOW_TRACKING_URI": "https://me:p@ss@mlflow.example"}) == server
     with pytest.raises(StoreError, match="MLFLOW_TRACKING_URI|not on this machine"):
         home("s3://bucket/store", {})

@@ -84,14 +84,14 @@ def write_word(word: str, folder: Path) -> str:
 @pytest.mark.parametrize("sent", ['{"ref": 7, "end": "{}"}\n', '{"ref": 1, "en'])
 def test_an_answer_to_nothing_or_cut_short_leaves_no_stage_waiting(sent: str) -> None:
     executor, future = RayExecutor(cpus=1), RayFuture(1, "say")
-    executor._channel, host = socket.socketpair()
+    channel, host = socket.socketpair()
     executor._pending[1] = future
-    listener = threading.Thread(target=executor._listen)
+    listener = threading.Thread(target=executor._listen, args=[channel])
     listener.start()
     host.sendall(sent.encode())
     host.close()
     listener.join(10)
-    executor._channel.close()
+    channel.close()
     with pytest.raises(StageFailed, match="stage 'say': Ray stopped before it ended"):
         future.result(0)
 

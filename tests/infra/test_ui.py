@@ -70,6 +70,23 @@ def test_it_serves_the_runs_page_and_leaves_no_process_when_stopped(tmp_path: Pa
     assert (tmp_path / ".mlflow" / "server.log").stat().st_size > 0
 
 
+@pytest.mark.slow
+def test_a_killed_command_takes_the_server_of_a_database_elsewhere_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
+    connect(home(str(tmp_path / "store"))).create_experiment("tales")
+    process, _ = started(tmp_path / "store", "--port", "0")
+    [server] = children(process.pid)
+    assert len(group(server)) >= 2
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 30
+    while group(server) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert group(server) == []
+
+
 def test_a_port_that_was_asked_for_and_is_taken_is_one_error(tmp_path: Path) -> None:
     (tmp_path / ".mlflow").mkdir()
     (tmp_path / ".mlflow" / "mlflow.db").touch()
@@ -85,9 +102,9 @@ def test_a_store_without_records_is_said_to_have_none(tmp_path: Path) -> None:
 def test_a_server_named_by_the_environment_is_pointed_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example:5000")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:p@ss@mlflow.example:5000")
     ui(store=str(tmp_path), port=None, host="127.0.0.1")
-    assert "http://mlflow.example:5000" in capsys.readouterr().out
+    assert capsys.readouterr().out == "MLflow runs already: http://mlflow.example:5000\n"
 
 
 def test_a_server_that_cannot_start_is_one_error_with_its_log(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The keeper: a tiny process above Ray that outlives every other and leaves none behind, whoever is killed and however.
+"""The keeper: a tiny process above Ray or a server that outlives every other and leaves none behind, whoever is killed.
 
 On Linux it is a subreaper: a process whose parent died becomes its child, so nothing escapes. It needs the standard
 library alone.
@@ -17,8 +17,9 @@ import time
 from collections.abc import Sequence
 
 PR_SET_CHILD_SUBREAPER = 36
+NO_CHANNEL = -1
 HOST_SECONDS = 8.0
-"""How long the host may take to shut Ray down once the driver has gone."""
+"""How long the host may take to shut down once the driver has gone."""
 REST_SECONDS = 3.0
 """How long what the host left may take to end by itself."""
 
@@ -26,21 +27,26 @@ REST_SECONDS = 3.0
 def keep(channel: int, folder: str, command: Sequence[str]) -> None:
     """Start the host, wait until it ends or standard input closes (the driver closed or died), then end all.
 
-    `folder`, in which Ray works, is removed.
+    A host without a channel (NO_CHANNEL) is asked to end by SIGTERM. `folder`, unless it is empty, is removed at the end.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # handlers, unlike SIG_IGN, are not inherited
         signal.signal(number, lambda *_: None)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    host = subprocess.Popen(command, pass_fds=(channel,), stdin=subprocess.DEVNULL, cwd=folder)
-    os.close(channel)
+    passed = () if channel == NO_CHANNEL else (channel,)
+    host = subprocess.Popen(command, pass_fds=passed, stdin=subprocess.DEVNULL)
+    for descriptor in passed:
+        os.close(descriptor)
     _wait(host)
+    if not passed:
+        os.killpg(os.getpgrp(), signal.SIGTERM)
     try:
         host.wait(HOST_SECONDS)
     except subprocess.TimeoutExpired:
         host.kill()
     _reap(time.monotonic() + REST_SECONDS)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait(host: subprocess.Popen[bytes]) -> None:
