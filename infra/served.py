@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.errors import UsageError
@@ -14,10 +15,10 @@ from pipeline.store import Store
 GGUF = "model.gguf"
 
 
-def find(model: str, store: str) -> Path:
+def find(model: str, store: str, tell: Callable[[str], None] = lambda _: None) -> Path:
     """The folder with model.gguf that `model` names ("" for the newest service, else the newest model) in the store.
 
-    Raises UsageError where nothing fits.
+    `tell` is told in one line which one was taken where none was named. Raises UsageError where nothing fits.
     """
     if model and Path(model).exists():
         return _folder(Path(model))
@@ -30,6 +31,7 @@ def find(model: str, store: str) -> Path:
             f"the store {store} holds no model that can be served", mend="build one: corpusmill run quickstart"
         )
     if not model:
+        tell(_about(opened, found[0]))
         return opened.data(found[0])
     dags = {manifest.attempt: _dag(opened, manifest) for manifest in found}
     fitting = [
@@ -59,6 +61,14 @@ def _served(store: Store) -> Iterator[Manifest]:
             for manifest in store.of_stage(stage)
             if manifest.kind in ("Service", "Model") and GGUF in manifest.files
         )
+
+
+def _about(store: Store, manifest: Manifest) -> str:
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.created))
+    dag = _dag(store, manifest)
+    return f"the newest {manifest.kind.lower()}: {manifest.label}, made {made}" + (
+        f" by {dag} in run {manifest.run}" if dag else f" in run {manifest.run}"
+    )
 
 
 def _dag(store: Store, manifest: Manifest) -> str:

@@ -34,7 +34,7 @@ def serve(
     from stages.service.launch import read_launch
     from stages.service.local import free_socket
 
-    folder = find(model, store)
+    folder = find(model, store, _tell)
     name = read_launch(folder).name
     with free_socket(host, port) as probe:
         chosen = int(probe.getsockname()[1])
@@ -71,8 +71,10 @@ def _in_process(folder: Path, name: str, host: str, port: int) -> None:
 
 
 def _ready(name: str, host: str, port: int) -> None:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    print(f"{name} answers at http://{shown}:{port}/v1 (Ctrl-C stops it)", flush=True)
+    from infra.address import reachable, warn_if_open
+
+    warn_if_open(host, "the model")
+    print(f"{name} answers at http://{reachable(host)}:{port}/v1 (Ctrl-C stops it)", flush=True)
 
 
 def chat(
@@ -100,10 +102,14 @@ def chat(
     from stages.service.launch import read_launch
     from stages.service.llama_cpp import open_engine
 
-    folder = find(model, store)
+    folder = find(model, store, _tell)
     launch = read_launch(folder)
     with open_engine(folder, threads=launch.threads, context=launch.context, reuse=True) as engine:
         _talk(Chat(through_engine(engine, max_tokens, temperature), system=system), once, launch.name)
+
+
+def _tell(line: str) -> None:
+    print(f"({line})", file=sys.stderr, flush=True)
 
 
 def _talk(talk: Chat, once: str, name: str) -> None:
@@ -114,7 +120,7 @@ def _talk(talk: Chat, once: str, name: str) -> None:
         return
     if sys.stdin.isatty():
         print(f"{name}: {HELP}")
-    talk.talk(typed_lines("> "), show=lambda line: print(f"({line})", file=sys.stderr, flush=True))
+    talk.talk(typed_lines("> "), show=_tell)
 
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """MODEL on the command line: a folder, a label, a stage, a dag's name, or nothing for the newest service."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_newest_service_is_found_by_nothing_dag_label_and_stage(store: str, name: str) -> None:
     folder = find(name, store)
     assert (folder / "smoke.json").is_file() and Service(folder).path == folder
+
+
+def test_only_where_none_was_named_the_one_that_was_taken_is_told(store: str) -> None:
+    told: list[str] = []
+    find("tiny", store, told.append)
+    assert told == []
+    find("", store, told.append)
+    [run] = (path.name for path in (Path(store) / ".runs").iterdir())
+    assert re.fullmatch(rf"the newest service: serve, made 20..-..-.. ..:.. by tiny in run {run}", told[0])
 
 
 def test_a_model_is_found_by_its_label(store: str) -> None:
