@@ -69,7 +69,7 @@ def in_a_terminal(words: list[str]) -> tuple[int, str]:
 
 
 def ray_processes() -> set[int]:
-    named = ("raylet", "gcs_server", "ray::", "infra.ray_host", "ray_keeper")
+    named = ("raylet", "gcs_server", "ray::", "infra.ray_host", "infra/keeper.py")
     found = set()
     for process in psutil.process_iter(["pid", "cmdline"]):
         if any(name in " ".join(process.info["cmdline"] or []) for name in named):
