@@ -46,7 +46,7 @@ def quickstart(*, steps: int = 300, depth: int = 4, seed: int = 0) -> Dag:
     tokens = Encode(documents=read, tokenizer=tokenizer.out, repeat={"tales": 4, "chats": 16}, seed=seed)
     base = Pretrain(tokens=tokens.out, tokenizer=tokenizer.out, depth=depth, steps=steps, seed=seed)
     sft = Sft(model=base.out, chats=facts.out, steps=500, seed=seed)
-    preferences = CollectPreferences(model=sft.out, chats=facts.out, questions=512, temperature=1.2, seed=seed)
+    preferences = CollectPreferences(model=sft.out, chats=facts.out, questions=512, temperature=1.5, seed=seed)
     dpo = Dpo(model=sft.out, preferences=preferences.out, steps=50, learning_rate=5e-5, seed=seed)
     small = Quantize(model=dpo.out, tokens=tokens.out)
     questions = tuple(Question(**question._asdict()) for question in DEMO_QUESTIONS)

@@ -95,14 +95,15 @@ def _answers(outcome: Outcome) -> list[str]:
 
 
 def _next(outcome: Outcome) -> list[str]:
-    command = "corpusmill" if shutil.which("corpusmill") else os.path.relpath(sys.argv[0])
+    here = os.path.relpath(sys.argv[0])
+    command = "corpusmill" if shutil.which("corpusmill") else sys.argv[0] if here.startswith("..") else here
     where = "" if outcome.store.url == os.path.abspath(".corpusmill") else f" --store {shlex.quote(outcome.store.url)}"
-    return [
-        "next",
-        f"  {command} chat{where}      talk to the model here",
-        f"  {command} serve{where}     an OpenAI-compatible service on 127.0.0.1",
-        f"  {command} ui{where}        the run and its lineage in MLflow",
+    rows = [
+        [f"{command} chat{where}", "talk to the model here"],
+        [f"{command} serve{where}", "an OpenAI-compatible service on 127.0.0.1"],
+        [f"{command} ui{where}", "the run and its lineage in MLflow"],
     ]
+    return table(["next", ""], rows)
 
 
 def _json(outcome: Outcome, label: str, name: str) -> dict[str, Any]:
