@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,12 @@ FOREIGN = ("CORPUSMILL_", "MLFLOW_", "RAY_", "MASTER_ADDR", "MASTER_PORT", "WORL
 
 for _name in [name for name in os.environ if name.startswith(FOREIGN)]:
     del os.environ[_name]
+
+ROOT = Path(__file__).parents[1]
+
+# A subprocess of a test finds the tests' own modules, and what flushes its coverage, as the test itself does.
+_PATHS = [str(ROOT), str(ROOT / "tests" / "measure"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in _PATHS if path))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """corpusmill serve and chat, as a person runs them: real processes, real HTTP, one clear error each, nothing left behind."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -23,10 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def corpusmill(*words: str, given: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [*COMMAND, *words], input=given, capture_output=True, text=True, timeout=120, cwd=cwd, env=environment
-    )
+    return subprocess.run([*COMMAND, *words], input=given, capture_output=True, text=True, timeout=120, cwd=cwd)
 
 
 @contextmanager
@@ -34,7 +30,7 @@ def served(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command until the block ends; gives the process and the URL that it printed."""
     process = subprocess.Popen(
         [*COMMAND, "serve", str(trained()[1]), "--port", "0", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
     )  # fmt: skip
     assert process.stdout is not None
     line = process.stdout.readline()

@@ -132,7 +132,7 @@ def test_a_run_killed_outright_goes_on_to_the_same_bytes(inputs: tuple[Tokens, T
         str(tmp_path / "killed"),
         json.dumps(settings),
     ]
-    process = subprocess.Popen(call, env=os.environ | {"PYTHONPATH": os.getcwd()})
+    process = subprocess.Popen(call, env=dict(os.environ))
     scratch = tmp_path / "killed" / "scratch"
     deadline = time.monotonic() + 60
     while not any(path.stem >= "step-00000030" for path in scratch.glob("step-*.pt")):
@@ -142,9 +142,7 @@ def test_a_run_killed_outright_goes_on_to_the_same_bytes(inputs: tuple[Tokens, T
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / "data" / "model.safetensors").exists()
-    again = subprocess.run(
-        call, env=os.environ | {"PYTHONPATH": os.getcwd()}, capture_output=True, text=True, check=True
-    )
+    again = subprocess.run(call, env=dict(os.environ), capture_output=True, text=True, check=True)
     assert "going on from step-000" in again.stdout
     undisturbed, _ = pretrained(
         tmp_path / "whole", inputs, **{name: settings[name] for name in ("steps", "checkpoint_every")}
