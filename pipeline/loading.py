@@ -78,7 +78,9 @@ def _in_file(path: Path, attribute: str) -> DagFunction:
         raise UsageError(f"no such file: {path}", mend="give the path of a Python file, then :function")
     path = path.resolve()
     if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # last: a neighbour of the file never stands in for a library, here or on a worker
+        sys.path.append(
+            str(path.parent)
+        )  # last: a neighbour of the file never stands in for a library, here or on a worker
     with _told(path):
         module = importlib.import_module(path.stem)
     if Path(getattr(module, "__file__", None) or "").resolve() != path:

@@ -41,7 +41,7 @@ def write(folder: Path, rows: list[Row], shards: int = 1) -> Documents:
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     folder = tmp_path_factory.mktemp("tokenizer")
     out = Tokenizer(folder / "work" / "data")
-    TrainTokenizer(documents=write(folder / "documents", ROWS), vocab_size=300).run(out, Context.local(folder / "work"))
+    TrainTokenizer(documents=write(folder / "documents", ROWS), vocab_size=270).run(out, Context.local(folder / "work"))
     return out
 
 
