@@ -31,6 +31,14 @@ def test_your_data_goes_from_json_lines_to_a_chat_model(tmp_path: Path) -> None:
     assert list((tmp_path / ".corpusmill").glob("serve/*/*/data/smoke.json"))
 
 
+def test_reruns_run_just_what_was_touched(tmp_path: Path) -> None:
+    _, turned, _, back, alone, again = follow(ROOT / "docs" / "reruns.md", tmp_path, dict(os.environ))
+    assert re.search(r"count\s+run .*longer 1 → 2", turned) and re.search(r"say\s+cached", turned)
+    assert "2 cached, 0 to run" in back
+    assert "1 finished, 1 cached" in alone
+    assert "1 finished, 1 cached" in again, "the same words again: nothing below runs"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
