@@ -51,7 +51,7 @@ bench: $(DEV)
 	@echo "install: creating .venv"
 	@$(PYTHON) -m venv .venv || { echo "error: $(PYTHON) cannot create .venv; on Debian, install python3-venv"; rm -rf .venv; exit 1; }
 
-# torch comes first, alone and at its pin, so that the index which brings it brings nothing else.
+# torch comes first and at its pin, so that nothing after it picks another build. TORCH_INDEX is asked for it and what it needs.
 $(DEMO): pyproject.toml constraints.txt | .venv/bin/python
 	@from=$$(date +%s); \
 	echo "install 1/2: torch (the largest)" && \
