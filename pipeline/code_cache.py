@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipeline.cache import cache_folder
+
 
 class Cache:
     """One section per name in `sections`, each a dict. What cannot be read is as good as empty."""
@@ -20,8 +22,7 @@ class Cache:
 
     def path(self) -> Path:
         """Where it lies today."""
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        return Path(base, "corpusmill", self._name)
+        return cache_folder() / self._name
 
     def section(self, name: str) -> dict[str, Any]:
         """The dict of that name; set `dirty` after changing it."""

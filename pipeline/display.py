@@ -94,10 +94,11 @@ class Display:
 
     def _progress(self, label: str, at: float, data: dict[str, Any]) -> None:
         text = "  ".join(f"{name} {figure(value)}" for name, value in self._metrics.get(label, {}).items())
-        left = self._eta(label, at, data["done"], data["total"])
         if self._live:
             self._live.move(label, data["done"], data["total"], data["unit"], text)
-        elif at - self._told.get(label, self._started.get(label, at)) >= QUIET_SECONDS:
+            return
+        left = self._eta(label, at, data["done"], data["total"])
+        if at - self._told.get(label, self._started.get(label, at)) >= QUIET_SECONDS:
             self._told[label] = at
             of = f"/{data['total']:,}" if data["total"] else ""
             self.line(f"  {label}  {data['done']:,}{of} {data['unit']}{left}  {text}".rstrip())

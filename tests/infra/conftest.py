@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra.mlflow_tracker import MlflowTracker
-from pipeline.manifest import Manifest
-from tests.infra.told_runs import BEGAN, DAG, Find, build, record, say
+from tests.infra.told_runs import BEGAN, DAG, Find, build, record, say, tell_whole
 
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
@@ -19,12 +18,7 @@ if TYPE_CHECKING:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store where three runs were told: one whole; one with everything cached but Serve; one where Sft failed."""
     root = tmp_path_factory.mktemp("store")
-    made: dict[str, Manifest] = {}
-    tracker = MlflowTracker(str(root))
-    tracker.start(record("run-1", root))
-    for label in DAG:
-        build(tracker, made, "run-1")(label)
-    tracker.finish("finished")
+    made = tell_whole(root)
 
     tracker = MlflowTracker(str(root))
     tracker.start(record("run-2", root, BEGAN + 1000))

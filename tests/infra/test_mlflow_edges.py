@@ -13,8 +13,7 @@ import pytest
 
 from infra.mlflow_tracker import MlflowTracker
 from pipeline.errors import StoreError
-from pipeline.manifest import Manifest
-from tests.infra.told_runs import DAG, build, manifest, record, say
+from tests.infra.told_runs import DAG, manifest, record, say, tell_whole
 
 
 def test_no_secret_of_the_environment_reaches_mlflow(store: Path) -> None:
@@ -26,12 +25,7 @@ def test_the_same_run_told_twice_leaves_one_record(tmp_path: Path) -> None:
     from mlflow.tracking.client import MlflowClient
 
     for _ in range(2):
-        made: dict[str, Manifest] = {}
-        tracker = MlflowTracker(str(tmp_path))
-        tracker.start(record("run-1", tmp_path))
-        for label in DAG:
-            build(tracker, made, "run-1")(label)
-        tracker.finish("finished")
+        tell_whole(tmp_path)
     uri = f"sqlite:///{tmp_path}/.mlflow/mlflow.db"
     client = MlflowClient(uri, registry_uri=uri)
     runs = client.search_runs(["1"])
