@@ -8,7 +8,9 @@
     ├── KeyFault        a setting has no stable form to hash
     ├── StoreError      the store cannot be read or written
     ├── SourceError     something outside the store is missing or not what was pinned
-    └── StageFailed     a stage could not make its artifact
+    ├── StageFailed     a stage could not make its artifact
+    └── DecisionNeeded  going on would cost more than was agreed to: a person decides
+        └── Stopped     a stage was asked to stop, and did at a commit
 
 A message says what is wrong and where; ``mend`` is the command or the edit that puts it right.
 """
@@ -72,3 +74,13 @@ class SourceError(CorpusmillError):
 
 class StageFailed(CorpusmillError):
     """A stage could not make its artifact; what it had committed is kept for the next run."""
+
+
+class DecisionNeeded(CorpusmillError):
+    """Going on would run, keep or spend something that nobody has agreed to."""
+
+    exit_code = 3
+
+
+class Stopped(DecisionNeeded):
+    """A stage was asked to stop, by a limit or a person, and did so at a commit: nothing is lost."""

@@ -44,6 +44,7 @@ class Job(BaseModel):
     code: str
     path: tuple[str, ...] = ()
     force: bool = False
+    flops: float | None = None
 
     @classmethod
     def of(cls, stage: Stage[Any], parents: Sequence[Stage[Any]], *, run: str, store: str, force: bool = False) -> Job:
@@ -64,6 +65,7 @@ class Job(BaseModel):
             code=code_record(type(stage)).digest,
             path=import_path(type(stage)),
             force=force,
+            flops=stage.flops(),
         )
 
     def load(self, paths: dict[str, Path]) -> Stage[Any]:
@@ -161,7 +163,7 @@ class Job(BaseModel):
             stage=attempt.stage, label=self.label, key=attempt.key, attempt=attempt.name, kind=stage.makes.kind(), source=self.stage,
             settings=canonical.settings(stage), inputs=self._input_records(inputs), files=files, digest=digest.of_files(files), code=code,
             environment=environment(), machine=machine(), cost=meter.cost(stage.resources.dollars_per_hour), metrics=ctx.metrics,
-            run=self.run, executor=executor, resources=self.resources, created=time.time(),
+            flops=self.flops, run=self.run, executor=executor, resources=self.resources, created=time.time(),
         )  # fmt: skip
         store.publish(attempt, manifest)
         emit("state", state="finished", attempt=attempt.name, digest=manifest.digest)
@@ -170,7 +172,12 @@ class Job(BaseModel):
     def _input_records(self, inputs: Sequence[Manifest]) -> dict[str, InputRecord]:
         return {
             place: InputRecord(
-                stage=made.stage, key=made.key, attempt=made.attempt, digest=made.digest, label=self.parents[parent]
+                stage=made.stage,
+                key=made.key,
+                attempt=made.attempt,
+                digest=made.digest,
+                label=self.parents[parent],
+                size=made.size,
             )
             for place, (parent, _) in self.inputs.items()
             for made in (inputs[parent],)

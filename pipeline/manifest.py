@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.digest import FileRecord
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class _Record(BaseModel):
@@ -23,6 +23,8 @@ class InputRecord(_Record):
     attempt: str
     digest: str
     label: str
+    size: int = 0
+    """Bytes of the input; 0 where it was not recorded."""
 
 
 class CodeRecord(_Record):
@@ -44,8 +46,31 @@ class Cost(_Record):
     dollars: float | None = None
 
 
+class Acceptance(_Record):
+    """Somebody's word that an attempt is good for code of another digest than the one that made it."""
+
+    code: str
+    who: str
+    when: float = Field(description="seconds since 1970")
+    why: str = ""
+
+
+class Dropped(_Record):
+    """The data of an attempt was removed to save space; its manifest stays, and it can be built again."""
+
+    who: str
+    when: float = Field(description="seconds since 1970")
+    size: int = Field(description="bytes that were removed")
+
+
 class Manifest(_Record):
-    """One complete attempt. Its data lies beside it, in data/; `digest` is the content digest of `files`."""
+    """One complete attempt. Its data lies beside it, in data/; `digest` is the content digest of `files`.
+
+    `cost` is all that was spent on this attempt, `lost` the part of it that a failure or a kill made it do again.
+    `flops` is the floating-point work that its settings declared. `resume` are the files in resume/, from which an
+    attempt with more of the setting named in `extends` can go on: they hold the state at `resume_at` of it.
+    `extended_from` names the attempt that this one went on from; `origin` says where an adopted artifact came from.
+    """
 
     schema_version: int = SCHEMA
     stage: str
@@ -62,11 +87,18 @@ class Manifest(_Record):
     environment: dict[str, str]
     machine: dict[str, Any]
     cost: Cost
+    lost: Cost = Cost()
+    flops: float | None = None
     metrics: dict[str, float]
     run: str
     executor: str
     resources: dict[str, Any] = {}
     created: float = Field(description="seconds since 1970")
+    resume: dict[str, FileRecord] = {}
+    resume_at: float | None = None
+    extends: str = ""
+    extended_from: str = ""
+    origin: dict[str, str] = {}
 
     @property
     def size(self) -> int:

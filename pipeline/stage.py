@@ -85,6 +85,13 @@ class Stage(BaseModel, Generic[A]):
         """Fill `out.path`, an existing local directory, asking nothing of the world but `ctx`."""
         raise NotImplementedError(f"{type(self).__name__} has no run()")
 
+    def flops(self) -> float | None:
+        """Floating-point operations of `run`, as far as settings tell before anything is built; None where they do not.
+
+        The plan expects time in proportion to it, and to the bytes of the inputs where it is None.
+        """
+        return None
+
     def inputs(self) -> dict[str, Artifact]:
         """Every input by its place in the stage: ``documents``, or ``documents.0`` inside a tuple."""
         return {place: leaf for place, leaf in leaves(self) if isinstance(leaf, Artifact)}

@@ -2,7 +2,7 @@
 
 ::
 
-    <root>/<stage>/<key>/<attempt>/{data/, manifest.json}   artifacts
+    <root>/<stage>/<key>/<attempt>/{data/, manifest.json}   artifacts; beside them resume/, accepted/ and dropped.json
     <root>/.partial/<stage>/<key>/{lease, <attempt>/}       scratch of attempts that are not complete
     <root>/.runs/<run>/{run.json, events/, logs/, end.json} what happened
 """
@@ -13,7 +13,7 @@ import contextlib
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline import lease
 from pipeline.errors import StoreError
 from pipeline.files import open_root
-from pipeline.manifest import SCHEMA, Manifest
+from pipeline.manifest import SCHEMA, Acceptance, Manifest
 from pipeline.workspace import Workspace
 
 
@@ -46,8 +46,32 @@ class Store:
         return sorted((manifest for manifest in found if manifest), key=lambda manifest: manifest.created, reverse=True)
 
     def in_force(self, stage: str, key: str, code_digest: str) -> Manifest | None:
-        """The newest attempt at `key` made by code of this digest."""
-        return next((found for found in self.attempts(stage, key) if found.code.digest == code_digest), None)
+        """The attempt at `key` that counts for code of this digest."""
+        return self.choose(self.attempts(stage, key), code_digest)
+
+    def choose(self, made: Sequence[Manifest], code_digest: str) -> Manifest | None:
+        """Of attempts at one key, newest first: made by this code or adopted, else accepted for it; one with data comes first."""
+        ours = [found for found in made if found.code.digest == code_digest or found.origin]
+        ours = ours or [found for found in made if self.acceptance(found, code_digest)]
+        return next((found for found in ours if not self.is_dropped(found)), ours[0] if ours else None)
+
+    def acceptance(self, manifest: Manifest, code_digest: str) -> Acceptance | None:
+        """Who declared the attempt good for code of this digest, if anybody did."""
+        try:
+            text = self.files.read(f"{place_of(manifest)}/accepted/{code_digest[:16]}.json")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Acceptance.model_validate_json(text)
+
+    def accept(self, manifest: Manifest, acceptance: Acceptance) -> None:
+        """Declare an attempt good for the code that `acceptance` names. The first word stands."""
+        self.files.create(
+            f"{place_of(manifest)}/accepted/{acceptance.code[:16]}.json", acceptance.model_dump_json(indent=1).encode()
+        )
+
+    def is_dropped(self, manifest: Manifest) -> bool:
+        """Whether the data of the attempt was removed to save space."""
+        return self.files.exists(f"{place_of(manifest)}/dropped.json")
 
     def of_stage(self, stage: str) -> list[Manifest]:
         """Every complete attempt of a stage, whatever its key, newest first."""
@@ -63,7 +87,7 @@ class Store:
 
     def data(self, manifest: Manifest) -> Path:
         """The local directory of an artifact. Raises StoreError where its data has gone."""
-        name = f"{_place(manifest.stage, manifest.key, manifest.attempt)}/data"
+        name = f"{place_of(manifest)}/data"
         try:
             return self.files.open(name, manifest.files)
         except FileNotFoundError:
@@ -124,6 +148,11 @@ class Store:
     def logs(self, run: str) -> Path:
         """Where the logs of a run's stages lie on this machine."""
         return self.local / ".runs" / run / "logs"
+
+
+def place_of(manifest: Manifest) -> str:
+    """The directory of an attempt, relative to the root."""
+    return _place(manifest.stage, manifest.key, manifest.attempt)
 
 
 def _place(stage: str, key: str, attempt: str) -> str:

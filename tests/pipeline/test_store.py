@@ -126,11 +126,11 @@ def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(tmp_path: Path)
         subprocess.run(["umount", "-l", str(tmp_path / "store")], check=True)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"schema_version": 2}', "[]"])
+@pytest.mark.parametrize("text", ["", "{", '{"schema_version": 3}', "[]"])
 def test_a_manifest_that_cannot_be_read_is_one_clear_error(tmp_path: Path, text: str) -> None:
     made = execute(line(), tmp_path).manifests["say"]
     (tmp_path / "say" / made.key / made.attempt / "manifest.json").write_text(text)
-    with pytest.raises(StoreError, match="is not a manifest of schema 1: truncated, or written by a newer version"):
+    with pytest.raises(StoreError, match="is not a manifest of schema 2: truncated, or written by a newer version"):
         execute(line(), tmp_path)
 
 
