@@ -80,11 +80,10 @@ class Job(BaseModel):
         """The attempt in force, if this job need not run."""
         store = Store(self.store)
         stage = self._open(store, inputs)
-        return (
-            None
-            if self.force
-            else store.in_force(stage.stage_name(), self._key(stage, inputs), self._code(stage).digest)
-        )
+        if self.force:
+            return None
+        found = store.in_force(stage.stage_name(), self._key(stage, inputs), self._code(stage).digest)
+        return None if found is None or store.is_dropped(found) else found
 
     def execute(self, inputs: Sequence[Manifest], *, executor: str, backend: Backend | None = None) -> Manifest:
         """The attempt in force, or a new one made here. Raises CorpusmillError; a bug in the stage becomes StageFailed."""
@@ -127,7 +126,8 @@ class Job(BaseModel):
 
         def found() -> Manifest | None:
             manifest = store.in_force(stage.stage_name(), key, code.digest)
-            return manifest if manifest and (not self.force or manifest.created > asked) else None
+            fresh = manifest and (not self.force or manifest.created > asked)
+            return manifest if manifest and fresh and not store.is_dropped(manifest) else None
 
         manifest = found()
         if manifest is None:
