@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline import events
-from pipeline.machine import Meter, Metered
+from pipeline.machine import Metered
+from pipeline.spent import Spent
 from pipeline.workspace import Workspace
 
 T = TypeVar("T")
@@ -55,10 +55,10 @@ class Context:
         *,
         emit: events.Sink = events.nowhere,
         backend: Backend | None = None,
-        meter: Meter | None = None,
+        spent: Spent | None = None,
     ) -> None:
         self._workspace = workspace
-        self._meter = meter or Meter()
+        self._spent = spent or Spent(workspace.folder / "spent")
         self._emit = emit
         self._backend = backend or Serial()
         self.scratch = workspace.scratch
@@ -113,10 +113,11 @@ class Context:
         ]
         folders = {index: folder for index, _, folder in calls}
         self.progress(len(values), len(items), unit)
-        for index, (value, process, cpu) in self._backend.map(Metered(function), calls):
-            self._meter.shards += cpu if process != os.getpid() else 0.0
+        for index, (value, share) in self._backend.map(Metered(function), calls):
+            self._spent.add(share)
             json.dumps(value, allow_nan=False)
             self._workspace.adopt(folders[index], into, tags[index], value)
+            self._spent.commit()
             values[index] = value
             self.progress(len(values), len(items), unit)
         return [values[index] for index in range(len(items))]
@@ -124,10 +125,17 @@ class Context:
     def commit(self, path: Path) -> None:
         """Make the file or directory at `path`, in scratch or in the artifact, survive a kill at any later moment."""
         self._workspace.commit(path)
+        self._spent.commit()
 
     def gang(self, function: Callable[[], Any], workers: int = 1) -> list[Any]:
         """Call `function` on `workers` co-scheduled workers under torchrun's environment contract; values by rank."""
-        return [function()] if workers == 1 else self._backend.gang(function, workers)
+        if workers == 1:
+            return [function()]
+        values = []
+        for value, share in self._backend.gang(Metered(function), workers):
+            self._spent.add(share)
+            values.append(value)
+        return values
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -53,7 +53,13 @@ class Display:
         self._started: dict[str, float] = {}
         self._first: dict[tuple[str, int], tuple[float, int]] = {}
         self._metrics: dict[str, dict[str, float]] = {}
-        self._takes = {"state": self._state, "progress": self._progress, "metrics": self._values, "log": self._log}
+        self._takes = {
+            "state": self._state,
+            "progress": self._progress,
+            "metrics": self._values,
+            "log": self._log,
+            "cost": self._log,
+        }
 
     def line(self, text: str = "") -> None:
         """One line above whatever moves."""
@@ -119,7 +125,7 @@ class Display:
             self._metrics.setdefault(label, {}).update({name: data["values"][name] for name in names})
 
     def _log(self, label: str, at: float, data: dict[str, Any]) -> None:
-        pass  # the log is a file; `ended` names it where it matters
+        pass  # the log is a file, which `ended` names where it matters; what a stage costs is told at its end
 
     def ended(self, label: str, state: State, manifest: Manifest | None, fault: str) -> None:
         """One line for each stage that ended."""

@@ -22,6 +22,7 @@ from pipeline.context import Backend, Context
 from pipeline.errors import CorpusmillError, StageFailed, StoreError, no_space
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import CodeRecord, InputRecord, Manifest
+from pipeline.spent import Spent
 from pipeline.stage import Stage
 from pipeline.store import Attempt, Store
 from pipeline.stream import Emitter, LineWriter
@@ -151,21 +152,29 @@ class Job(BaseModel):
         backend: Backend | None,
     ) -> Manifest:
         emit("state", state="resumed" if attempt.resumed else "started", key=attempt.key)
-        meter = Meter()
-        ctx = Context(attempt.workspace, emit=emit, backend=backend, meter=meter)
-        self._run(store, emit, stage, ctx, attempt)
-        files = attempt.workspace.seal()
-        if not files:
-            raise StageFailed(
-                f"stage {self.label!r} ended without writing a file", mend=f"{self.stage}.run must fill out.path"
-            )
-        manifest = Manifest(
-            stage=attempt.stage, label=self.label, key=attempt.key, attempt=attempt.name, kind=stage.makes.kind(), source=self.stage,
-            settings=canonical.settings(stage), inputs=self._input_records(inputs), files=files, digest=digest.of_files(files), code=code,
-            environment=environment(), machine=machine(), cost=meter.cost(stage.resources.dollars_per_hour), metrics=ctx.metrics,
-            flops=self.flops, run=self.run, executor=executor, resources=self.resources, created=time.time(),
-        )  # fmt: skip
-        store.publish(attempt, manifest)
+        spent = Spent(attempt.workspace.folder / "spent", Meter(stage.resources), emit)
+        ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent)
+        emit.pulse = spent.beat
+        try:
+            self._run(store, emit, stage, ctx, attempt)
+            files = attempt.workspace.seal()
+            if not files:
+                raise StageFailed(
+                    f"stage {self.label!r} ended without writing a file", mend=f"{self.stage}.run must fill out.path"
+                )
+            cost, lost = spent.costs()
+            manifest = Manifest(
+                stage=attempt.stage, label=self.label, key=attempt.key, attempt=attempt.name, kind=stage.makes.kind(), source=self.stage,
+                settings=canonical.settings(stage), inputs=self._input_records(inputs), files=files, digest=digest.of_files(files),
+                code=code, environment=environment(), machine=machine(), cost=cost, lost=lost, metrics=ctx.metrics, flops=self.flops,
+                run=self.run, executor=executor, resources=self.resources, created=time.time(),
+            )  # fmt: skip
+            store.publish(attempt, manifest)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the fault itself is on its way
+                spent.tell()
+            raise
+        spent.published()
         emit("state", state="finished", attempt=attempt.name, digest=manifest.digest)
         return manifest
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.manifest import Cost
+from pipeline.prices import hourly
+from pipeline.resources import Resources
 
 
 def environment() -> dict[str, str]:
@@ -28,38 +31,103 @@ def machine() -> dict[str, Any]:
     }
 
 
-def cpu_seconds() -> float:
-    """CPU seconds of this process and of its ended children so far."""
+def _living() -> Iterator[list[str]]:
+    """The fields of /proc/PID/stat after the name, of every living process below this one; none where there is no /proc."""
+    pending = ["self"]
+    while pending:
+        process = pending.pop()
+        with contextlib.suppress(OSError):  # it ended while we looked
+            if process != "self":
+                yield Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            for thread in os.listdir(f"/proc/{process}/task"):
+                pending += Path(f"/proc/{process}/task/{thread}/children").read_text().split()
+
+
+def usage() -> tuple[float, int]:
+    """CPU seconds of this process and all below it, ended or not, so far; bytes of memory that those below it hold now."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    living = list(_living())
+    ticks = sum(int(field) for fields in living for field in fields[11:15])
+    pages = sum(int(fields[21]) for fields in living)
+    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
+    return cpu, pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _forget_peak() -> None:
+    """Let the peak of this process begin anew, where the system can: a worker may have made something larger before."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    """Peak resident memory of this process, in bytes. Not ru_maxrss, which begins with that of the process it was forked from."""
+    try:
+        return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _here() -> str:
+    return f"{platform.node()}:{os.getpid()}"
+
+
+class Share(NamedTuple):
+    """What one call took in the process where it ran: from when to when, CPU seconds, peak memory in bytes."""
+
+    process: str
+    began: float
+    ended: float
+    cpu: float
+    peak: int
 
 
 class Meter:
-    """Measures one attempt from its construction on; `shards` is the CPU time that other processes reported."""
+    """Measures one session of an attempt from its construction on: this process, those below it, and calls that ran elsewhere.
 
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.monotonic(), cpu_seconds()
-        self.shards = 0.0
+    The peak is of this process, of what lived below it at any measuring, and of all other processes that worked at once.
+    """
 
-    def cost(self, dollars_per_hour: float) -> Cost:
+    def __init__(self, resources: Resources | None = None) -> None:
+        resources = resources or Resources()
+        self._gpus, self._price = resources.gpus, hourly(resources)
+        self._wall, (self._cpu, _) = time.monotonic(), usage()
+        self._below = self._elsewhere = 0
+        self._latest: dict[str, Share] = {}
+        _forget_peak()
+
+    def add(self, share: Share) -> None:
+        """Count a call that may have run in another process."""
+        if share.process == _here():
+            return
+        self._cpu -= share.cpu
+        before = self._latest.get(share.process, share)
+        self._latest = {name: last for name, last in self._latest.items() if last.ended > share.began}
+        self._latest[share.process] = share._replace(peak=max(share.peak, before.peak))
+        self._elsewhere = max(self._elsewhere, sum(last.peak for last in self._latest.values()))
+
+    def cost(self) -> Cost:
         """The cost so far; dollars only where a price is known."""
-        wall = time.monotonic() - self._wall
-        unit = 1 if sys.platform == "darwin" else 1024
+        wall, (cpu, below) = time.monotonic() - self._wall, usage()
+        self._below = max(self._below, below)
         return Cost(
             wall_seconds=round(wall, 3),
-            cpu_seconds=round(cpu_seconds() - self._cpu + self.shards, 3),
-            peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-            dollars=round(wall / 3600 * dollars_per_hour, 6) if dollars_per_hour else None,
+            cpu_seconds=round(max(cpu - self._cpu, 0), 3),
+            gpu_seconds=round(wall * self._gpus, 3),
+            peak_bytes=_peak() + self._below + self._elsewhere,
+            dollars=None if self._price is None else round(wall / 3600 * self._price, 6),
         )
 
 
 class Metered:
-    """A shard function that also says what it cost where it ran: ``(value, pid, CPU seconds)``."""
+    """A function for other processes that also says what it took where it ran: ``(value, Share)``."""
 
-    def __init__(self, function: Callable[[Any, Path], Any]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.home = function, _here()
 
-    def __call__(self, item: Any, folder: Path) -> tuple[Any, int, float]:
-        before = cpu_seconds()
-        value = self.function(item, folder)
-        return value, os.getpid(), cpu_seconds() - before
+    def __call__(self, *arguments: Any) -> tuple[Any, Share]:
+        began, (before, _) = time.time(), usage()
+        if _here() != self.home:
+            _forget_peak()
+        value = self.function(*arguments)
+        cpu, below = usage()
+        return value, Share(_here(), began, time.time(), cpu - before, _peak() + below)

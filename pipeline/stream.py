@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Emitter:
         self._pending: list[str] = []
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self.pulse: Callable[[], None] = lambda: None
+        """Called at each heartbeat, before what is pending is written."""
         self._heart = threading.Thread(target=self._beat, name=f"events-{label}", daemon=True)
         self._heart.start()
 
@@ -41,6 +43,7 @@ class Emitter:
     def _beat(self) -> None:
         while not self._closed.wait(FLUSH_SECONDS):
             with contextlib.suppress(OSError):  # a full disk is told by the stage, not by its heartbeat
+                self.pulse()
                 self.flush()
 
     def flush(self) -> None:

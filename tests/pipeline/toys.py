@@ -122,3 +122,18 @@ class Fills(Stage[Words]):
     def _small(self, number: int, folder: Path) -> int:
         (folder / "small.txt").write_text("small")
         return number
+
+
+class Breathes(Say):
+    """Says its words one after the other, each after so many seconds, noting on the way how long it has waited."""
+
+    seconds: tuple[float, ...] = Field(description="seconds before each word")
+
+    def _say(self, word: str, folder: Path) -> int:
+        value = super()._say(word, folder)
+        for tenth in range(int(self.seconds[self.words.index(word)] * 10)):
+            time.sleep(0.1)
+            (folder / f"breathed-{tenth / 10}").touch()
+        for breath in folder.glob("breathed-*"):
+            breath.unlink()
+        return value

@@ -1,0 +1,130 @@
+"""What an attempt has cost over all its sessions, killed and failed ones included, and how much of that was lost.
+
+Each session keeps one small file, replaced whole at every commit and heartbeat: a kill -9 hides a few seconds of it at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline import events
+from pipeline.machine import Meter, Share
+from pipeline.manifest import Cost
+
+BEAT_SECONDS = 2.0
+
+
+class Session(BaseModel):
+    """One session of an attempt: what it cost so far, and what it had cost when it last committed or published."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    session: str
+    cost: Cost
+    committed: Cost = Cost()
+
+    @property
+    def lost(self) -> Cost:
+        """What nothing came of, should this session be over."""
+        cost, kept = self.cost, self.committed
+        return Cost(
+            wall_seconds=round(cost.wall_seconds - kept.wall_seconds, 3),
+            cpu_seconds=round(cost.cpu_seconds - kept.cpu_seconds, 3),
+            gpu_seconds=round(cost.gpu_seconds - kept.gpu_seconds, 3),
+            dollars=None if cost.dollars is None else round(cost.dollars - (kept.dollars or 0), 6),
+        )
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum, with the highest of the peaks; dollars are unknown where those of any part are."""
+    parts = [cost for cost in costs if cost.wall_seconds]
+    priced = [cost.dollars for cost in parts if cost.dollars is not None]
+    return Cost(
+        wall_seconds=round(sum(cost.wall_seconds for cost in parts), 3),
+        cpu_seconds=round(sum(cost.cpu_seconds for cost in parts), 3),
+        gpu_seconds=round(sum(cost.gpu_seconds for cost in parts), 3),
+        peak_bytes=max((cost.peak_bytes for cost in parts), default=0),
+        dollars=round(sum(priced), 6) if priced and len(priced) == len(parts) else None,
+    )
+
+
+class Spent:
+    """The account of the session that is on, and of those before it whose files lie in `folder`."""
+
+    def __init__(self, folder: Path, meter: Meter | None = None, emit: events.Sink = events.nowhere) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._meter, self._emit = folder, meter or Meter(), emit
+        self._name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
+        self._committed, self._over = Cost(), False
+        self._beaten = time.monotonic()
+        self._lock = threading.Lock()
+
+    def add(self, share: Share) -> None:
+        """Count a call that may have run in another process."""
+        self._meter.add(share)
+
+    def commit(self) -> None:
+        """What was spent until now has led to something that stays."""
+        with self._lock:
+            self._committed = self._meter.cost()
+            self._write(self._now())
+
+    def beat(self) -> None:
+        """Bring the account up to date, at most every `BEAT_SECONDS`; called by a heartbeat in a thread of its own."""
+        if time.monotonic() - self._beaten >= BEAT_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Bring the account up to date, and tell it to who follows the events."""
+        with self._lock:
+            if self._over:
+                return
+            self._beaten, now = time.monotonic(), self._now()
+            self._write(now)
+            self._emit("cost", **now.model_dump())
+
+    def published(self) -> None:
+        """The attempt exists, and its scratch has gone: nothing of this session can be lost any more."""
+        with self._lock:
+            self._over, self._committed = True, self._meter.cost()
+            now = Session(session=self._name, cost=self._committed, committed=self._committed)
+            self._emit("cost", **now.model_dump())
+            with contextlib.suppress(OSError):  # a heartbeat may have written while the scratch was removed
+                self._file().unlink(missing_ok=True)
+                self._folder.rmdir()
+                self._folder.parent.rmdir()
+
+    def costs(self) -> tuple[Cost, Cost]:
+        """What the attempt has cost so far, and what of it the sessions before this one lost."""
+        earlier = [session for session in sessions(self._folder) if session.session != self._name]
+        return total([*(session.cost for session in earlier), self._meter.cost()]), total(
+            session.lost for session in earlier
+        )
+
+    def _now(self) -> Session:
+        return Session(session=self._name, cost=self._meter.cost(), committed=self._committed)
+
+    def _file(self) -> Path:
+        return self._folder / f"{self._name}.json"
+
+    def _write(self, session: Session) -> None:
+        partial = self._file().with_suffix(".tmp")
+        partial.write_text(session.model_dump_json(), encoding="utf-8")
+        os.replace(partial, self._file())
+
+
+def sessions(folder: Path) -> list[Session]:
+    """Every session whose file lies in `folder`, oldest first; one that a crash of the machine spoilt is passed over."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(ValidationError):
+            found.append(Session.model_validate_json(path.read_bytes()))
+    return found
