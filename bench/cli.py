@@ -71,4 +71,4 @@ def _measured(folder: Path) -> bool:
 
 def _quickstart_is_cached(corpusmill: str) -> bool:
     plan = subprocess.run([corpusmill, "plan", "quickstart", "--json"], cwd=ROOT, capture_output=True, check=True)
-    return all(entry["state"] == "cached" for entry in json.loads(plan.stdout))
+    return all(entry["state"] == "cached" for entry in json.loads(plan.stdout)["stages"])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
 
 NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
-STATUS = {"cached": "FINISHED", "finished": "FINISHED", "failed": "FAILED", "skipped": "KILLED"}
+STATUS = {"cached": "FINISHED", "finished": "FINISHED", "failed": "FAILED", "skipped": "KILLED", "stopped": "KILLED"}
 
 
 class MlflowTracker:

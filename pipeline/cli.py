@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.errors import CorpusmillError, UsageError, no_space
+from pipeline.errors import CorpusmillError, DecisionNeeded, UsageError, no_space
 
 app = typer.Typer(
     name="corpusmill",
@@ -31,11 +31,30 @@ Dials = Annotated[
 StoreRoot = Annotated[str, typer.Option("--store", envvar="CORPUSMILL_STORE", help="root of all artifacts")]
 OnExecutor = Annotated[str, typer.Option("--executor", help="where the stages run: ray, or inline (in this process)")]
 
-Rebuild = Annotated[
-    list[str] | None, typer.Option("--rebuild", metavar="LABEL", help="build this stage again, though cached")
+Labels = list[str] | None
+Only = Annotated[str, typer.Option(metavar="LABEL", help="this stage alone, from existing inputs, even if cached")]
+From = Annotated[
+    str, typer.Option("--from", metavar="LABEL", help="this stage again, and below it what its bytes change")
 ]
+Until = Annotated[str, typer.Option(metavar="LABEL", help="this stage and what it needs, nothing below it")]
+Rebuild = Annotated[Labels, typer.Option(metavar="LABEL", help="build this stage again, though cached or drifted")]
+Accept = Annotated[Labels, typer.Option(metavar="LABEL", help="keep what is there of a drifted stage, on the record")]
+Why = Annotated[str, typer.Option(metavar="TEXT", help="why it is accepted")]
+Above = Annotated[
+    float, typer.Option(metavar="MINUTES", min=0, help="drift that takes longer to rebuild is not rebuilt unasked")
+]
+MaxCost = Annotated[
+    float | None, typer.Option(metavar="DOLLARS", min=0, help="stop at the next commit when so much is spent")
+]
+TrackerName = Annotated[str, typer.Option(help="who is told: mlflow, or none")]
 
 DEFAULT_STORE = ".corpusmill"
+
+
+def _request(**asked: Any) -> Any:
+    from pipeline.request import Request
+
+    return Request.model_validate({name: value for name, value in asked.items() if value is not None})
 
 
 @app.command()
@@ -43,18 +62,23 @@ def plan(
     dag: DagName,
     dials: Dials = None,
     store: StoreRoot = DEFAULT_STORE,
+    only: Only = "",
+    start: From = "",
+    until: Until = "",
     rebuild: Rebuild = None,
+    accept: Accept = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the plan as JSON")] = False,
 ) -> None:
-    """Say what a run would do, why, and what it cost last time. Runs nothing."""
-    from pipeline.display import plan_lines
+    """Say what a run would do, why, what it cost last time and what to expect now. Runs nothing."""
+    from pipeline.accounts import plan_lines
     from pipeline.loading import load
-    from pipeline.plan import plan as make_plan
+    from pipeline.selection import select
     from pipeline.store import Store
     from pipeline.tables import coloured
 
     _, drawn, _ = load(dag, dials or [])
-    planned = make_plan(drawn, Store(store), force={drawn.find(label).label for label in rebuild or []})
+    request = _request(only=only, start=start, until=until, rebuild=rebuild, accept=accept)
+    _, planned = select(drawn, Store(store), request)
     lines = [json.dumps(planned.as_json(), indent=1)] if as_json else plan_lines(planned, coloured(sys.stdout))
     print("\n".join(lines))
 
@@ -65,29 +89,47 @@ def run(
     dials: Dials = None,
     store: StoreRoot = DEFAULT_STORE,
     executor: OnExecutor = "ray",
-    only: Annotated[
-        str,
-        typer.Option("--only", metavar="LABEL", help="build this stage alone, from existing inputs, even if cached"),
-    ] = "",
+    only: Only = "",
+    start: From = "",
+    until: Until = "",
     rebuild: Rebuild = None,
-    tracker: Annotated[str, typer.Option("--tracker", help="who is told: mlflow, or none")] = "mlflow",
+    accept: Accept = None,
+    why: Why = "",
+    confirm_above: Above = 10.0,
+    max_cost: MaxCost = None,
+    tracker: TrackerName = "mlflow",
 ) -> None:
     """Bring a dag up to date: run what has to run, and show how it ended."""
-    from pipeline.display import Display
     from pipeline.loading import load
-    from pipeline.run import run as execute
     from pipeline.store import Store
 
-    if only and rebuild:
-        raise UsageError("--only and --rebuild exclude each other", mend="--only builds its stage again as it is")
+    request = _request(
+        only=only, start=start, until=until, rebuild=rebuild, accept=accept, why=why, confirm_above=confirm_above, max_cost=max_cost
+    )  # fmt: skip
     name, drawn, values = load(dag, dials or [])
     opened = Store(store)
+    outcome = _watched(drawn, opened, name, values, executor, tracker, request)
+    if outcome.stopped:
+        raise DecisionNeeded(
+            "stopped before the end; what was committed is kept", mend=f"to go on, raise the limit: {_again()}"
+        )
+    if not outcome.ok:
+        raise CorpusmillError("some stages have no artifact", mend=f"mend what is wrong, then run again: {_again()}")
+    for line in drawn.summary(outcome) if drawn.summary and not (only or start or until) else []:
+        print(line)
+
+
+def _watched(dag: Any, store: Any, name: str, dials: Any, executor: str, tracker: str, request: Any) -> Any:
+    """Run, shown on the terminal; Ctrl-C ends in code 130 and a word on how to go on."""
+    from pipeline.display import Display
+    from pipeline.run import run as execute
+
     display = Display(name)
     _stop_on_signals()
     try:
         outcome = execute(
-            drawn, opened, name=name, dials=values, executor=partial(_executor, executor), trackers=partial(_trackers, tracker, opened),
-            observer=display, only=only, force=rebuild or [],
+            dag, store, name=name, dials=dials, executor=partial(_executor, executor), trackers=partial(_trackers, tracker, store),
+            observer=display, request=request,
         )  # fmt: skip
     except KeyboardInterrupt:
         display.close()
@@ -96,10 +138,7 @@ def run(
     finally:
         display.close()
     display.finished(outcome)
-    if not outcome.ok:
-        raise CorpusmillError("some stages have no artifact", mend=f"mend what is wrong, then run again: {_again()}")
-    for line in drawn.summary(outcome) if drawn.summary and not only else []:
-        print(line)
+    return outcome
 
 
 def _stop_on_signals() -> None:

@@ -4,41 +4,23 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TextIO
 
+from pipeline.accounts import ENDS, end_lines, plan_lines
 from pipeline.events import Event
 from pipeline.manifest import Manifest
 from pipeline.plan import Plan
 from pipeline.run import Outcome
-from pipeline.tables import coloured, duration, figure, style, table
+from pipeline.tables import coloured, duration, figure, style
 from pipeline.tracker import State
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-STATES = {"cached": "green", "run": "yellow", "drift": "cyan", "depends": "yellow"}
-WORDS = {"depends": "runs"}
 QUIET_SECONDS = 10.0
 STARTING = "starting"
 """What the first bar is called until a stage has begun."""
-
-
-def plan_lines(plan: Plan, colour: bool) -> list[str]:
-    """The plan as a table: stage, state and reason, last cost, what to expect; with a total."""
-    rows = []
-    for entry in plan.entries.values():
-        state = style(WORDS.get(entry.state, entry.state), STATES[entry.state], colour)
-        last = duration(entry.last_cost.wall_seconds) if entry.last_cost else "–"
-        expected = "–" if entry.state == "cached" else duration(entry.expected_seconds)
-        rows.append([entry.label, state, last, expected, entry.reason])
-    waiting = [entry for entry in plan.entries.values() if entry.state != "cached"]
-    known = sum(entry.expected_seconds or 0 for entry in waiting)
-    unknown = sum(entry.expected_seconds is None for entry in waiting)
-    total = f"{len(plan.entries) - len(waiting)} cached, {len(waiting)} to run"
-    if waiting:
-        total += f": about {duration(known)} of stage time" if unknown < len(waiting) else ": time unknown"
-        total += f", {unknown} never built before" if 0 < unknown < len(waiting) else ""
-    return [*table(["stage", "state", "last", "expected", "why"], rows, right=(2, 3), colour=colour), total]
 
 
 class Display:
@@ -138,8 +120,9 @@ class Display:
                 self.line(f"{style('✓', 'green', self.colour)} {label:<22} {took:>12}  {shown}".rstrip())
             elif state == "failed":
                 self.line(f"{style('✗', 'red', self.colour)} {label}: {fault}")
-            elif state == "skipped":
-                self.line(f"{style('–', 'dim', self.colour)} {label}: skipped, for a stage above it failed")
+            elif state in ("skipped", "stopped"):
+                why = "skipped, for a stage above it was not made" if state == "skipped" else "stopped at a commit"
+                self.line(f"{style('–', 'dim', self.colour)} {label}: {why}")
 
     def close(self) -> None:
         """Take down what moves, leaving the terminal as it was."""
@@ -150,14 +133,18 @@ class Display:
     def finished(self, outcome: Outcome) -> None:
         """The end: how many ran, what is wrong, how to go on."""
         self.close()
+        if outcome.run:
+            self.line()
+            for text in end_lines(outcome, self.colour):
+                self.line(text)
         for warning in outcome.warnings:
             self.line(style(f"warning: {warning}", "yellow", self.colour))
-        counts = {
-            state: list(outcome.states.values()).count(state) for state in ("finished", "cached", "failed", "skipped")
-        }
-        words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        verdict = "done" if outcome.ok else "failed"
-        self.line(f"{self.dag}: {verdict} in {duration(outcome.seconds)} ({words})")
+        counts: Counter[str] = Counter(outcome.states.values())
+        words = ", ".join(f"{counts[state]} {state}" for state in ENDS if counts[state])
+        forecast = outcome.plan.wall_seconds
+        beside = f", forecast {duration(forecast)}" if outcome.run and outcome.ok and forecast is not None else ""
+        verdict = "done" if outcome.ok else "stopped" if outcome.stopped else "failed"
+        self.line(f"{self.dag}: {verdict} in {duration(outcome.seconds)}{beside} ({words})")
 
 
 def _headline(manifest: Manifest) -> dict[str, float]:

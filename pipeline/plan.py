@@ -5,15 +5,18 @@ Below a stage that runs, keys are not known yet: such a stage runs unless what i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import canonical
-from pipeline.code import changed_packages, code_record, explain_drift
+from pipeline.code import code_record
 from pipeline.dag import Dag
+from pipeline.forecast import FREE, Forecast, forecast, makespan
+from pipeline.machine import machine
 from pipeline.manifest import CodeRecord, Cost, Manifest
+from pipeline.reasons import explain_drift, in_force, unless, why
 from pipeline.stage import Stage
 from pipeline.store import Store
 
@@ -21,7 +24,11 @@ PlanState = Literal["cached", "run", "drift", "depends"]
 
 
 class Entry(BaseModel):
-    """What the plan says of one stage. `manifest` is the attempt in force (cached only), `last` the newest earlier one."""
+    """What the plan says of one stage. `manifest` is the attempt in force (cached only), `last` the newest earlier one.
+
+    `accepts` is the digest of today's code where this plan declares the attempt good for it; a `forced` stage runs though
+    it is cached.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,6 +39,10 @@ class Entry(BaseModel):
     key: str | None = None
     manifest: Manifest | None = None
     last: Manifest | None = None
+    forecast: Forecast = FREE
+    accepts: str = ""
+    dropped: bool = False
+    forced: bool = False
 
     @property
     def last_cost(self) -> Cost | None:
@@ -40,27 +51,57 @@ class Entry(BaseModel):
 
     @property
     def expected_seconds(self) -> float | None:
-        """Wall seconds to expect now: none for a cached stage, those of the last attempt otherwise; None is unknown."""
-        if self.state == "cached":
-            return 0.0
-        return self.last.cost.wall_seconds if self.last else None
+        """Wall seconds to expect now: none for a cached stage; None is unknown."""
+        return self.forecast.seconds
+
+    @property
+    def made(self) -> Manifest | None:
+        """The attempt in force, else the newest under this label."""
+        return self.manifest or (self.last if self.last and self.last.label == self.label else None)
 
 
 class Plan(BaseModel):
-    """The entries in the order of the dag."""
+    """The entries in the order of the dag. `drift` are the stages that run only because code drifted, those below included."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     entries: dict[str, Entry]
+    drift: tuple[str, ...] = ()
+    wall_seconds: float | None = None
+
+    @property
+    def waiting(self) -> list[Entry]:
+        """The entries that are not cached."""
+        return [entry for entry in self.entries.values() if entry.state != "cached"]
 
     @property
     def complete(self) -> bool:
         """Whether nothing has to run."""
-        return all(entry.state == "cached" for entry in self.entries.values())
+        return not self.waiting
 
-    def as_json(self) -> list[dict[str, Any]]:
-        """The plan for machines: label, stage, state, reason, key, last cost and expectation of each stage."""
-        return [
+    @property
+    def drifted(self) -> list[str]:
+        """The labels whose own code drifted."""
+        return [entry.label for entry in self.entries.values() if entry.state == "drift"]
+
+    @property
+    def drift_seconds(self) -> float | None:
+        """What rebuilding all that drifted would take; None where a part of it is unknown."""
+        return known_sum([self.entries[label].forecast.seconds for label in self.drift])
+
+    @property
+    def seconds(self) -> float | None:
+        """Stage time to expect; None where a part of it is unknown."""
+        return known_sum([entry.forecast.seconds for entry in self.waiting])
+
+    @property
+    def dollars(self) -> float | None:
+        """Dollars to expect; None where a part of it is unknown."""
+        return known_sum([entry.forecast.dollars for entry in self.waiting])
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan for machines: each stage's state, reason, key, cost and expectation; totals; what drift would cost."""
+        stages = [
             {
                 "label": entry.label,
                 "stage": entry.stage,
@@ -68,123 +109,145 @@ class Plan(BaseModel):
                 "reason": entry.reason,
                 "key": entry.key,
                 "last_cost": entry.last_cost.model_dump() if entry.last_cost else None,
-                "expected_seconds": entry.expected_seconds,
+                "expected": entry.forecast.model_dump(),
             }
             for entry in self.entries.values()
         ]
+        totals = {
+            "run": len(self.waiting),
+            "seconds": self.seconds,
+            "wall_seconds": self.wall_seconds,
+            "dollars": self.dollars,
+        }
+        drift = {"labels": self.drifted, "rebuilds": list(self.drift), "seconds": self.drift_seconds}
+        return {"stages": stages, "totals": totals, "drift": drift if self.drift else None}
 
 
-def plan(dag: Dag, store: Store, *, force: Collection[str] = ()) -> Plan:
-    """Plan `dag` against what the store holds; the labels in `force` run even where they are cached."""
+def known_sum(parts: Sequence[float | None]) -> float | None:
+    """The sum, or None where a part is unknown."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+class _History:
+    """Reads each part of the store once, however often one dag is planned."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._attempts: dict[tuple[str, str], list[Manifest]] = {}
+        self._stages: dict[str, list[Manifest]] = {}
+
+    def attempts(self, stage: str, key: str) -> list[Manifest]:
+        if (stage, key) not in self._attempts:
+            self._attempts[stage, key] = self.store.attempts(stage, key)
+        return self._attempts[stage, key]
+
+    def of_stage(self, stage: str) -> list[Manifest]:
+        if stage not in self._stages:
+            self._stages[stage] = self.store.of_stage(stage)
+        return self._stages[stage]
+
+
+def plan(dag: Dag, store: Store, *, force: Collection[str] = (), accept: Collection[str] = ()) -> Plan:
+    """Plan `dag` against what the store holds; labels in `force` run even where cached, drift in `accept` is kept."""
+    history = _History(store)
+    needed: dict[str, str] = {}
+    entries = _entries(dag, history, force, accept, needed)
+    while gone := _dropped_but_needed(dag, entries, needed):
+        needed |= gone
+        entries = _entries(dag, history, force, accept, needed)
+    wall = _wall(dag, entries)
+    return Plan(entries=entries, drift=_drift(dag, history, force, accept, needed, entries), wall_seconds=wall)
+
+
+def _entries(
+    dag: Dag, history: _History, force: Collection[str], accept: Collection[str], needed: Mapping[str, str]
+) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for label, stage in dag.stages.items():
-        entries[label] = _entry(stage, entries, store, label in force)
-    return Plan(entries=entries)
+        asked = "asked for" if label in force else needed.get(label, "")
+        entries[label] = _entry(stage, entries, history, asked, label in accept)
+    return entries
 
 
-def _entry(stage: Stage[Any], above: Mapping[str, Entry], store: Store, forced: bool) -> Entry:
+def _dropped_but_needed(dag: Dag, entries: Mapping[str, Entry], known: Collection[str]) -> dict[str, str]:
+    """Cached stages without data that a stage which runs reads, or that are what the dag is for; with the reason to rebuild."""
+    readers: dict[str, str] = {stage.label: "the dag is for it" for stage in dag.targets}
+    for label, entry in entries.items():
+        if entry.state != "cached":
+            readers |= {parent.label: f"{label} reads it" for parent in dag.parents(dag.stages[label])}
+    return {
+        label: f"its data was dropped, and {reader}"
+        for label, reader in readers.items()
+        if entries[label].dropped and label not in known
+    }
+
+
+def _drift(
+    dag: Dag, history: _History, force: Collection[str], accept: Collection[str], needed: Mapping[str, str],
+    entries: Mapping[str, Entry],
+) -> tuple[str, ...]:  # fmt: skip
+    """What would be cached, had every drifted stage been accepted; the drifted stages themselves included."""
+    kept, entries_kept = set(accept), entries
+    while drifted := {label for label, entry in entries_kept.items() if entry.state == "drift"} - kept:
+        kept |= drifted
+        entries_kept = _entries(dag, history, force, kept, needed)
+    caused = [label for label in entries if entries[label].state != "cached" and entries_kept[label].state == "cached"]
+    return tuple(label for label in entries if label in caused or entries[label].state == "drift")
+
+
+def _wall(dag: Dag, entries: Mapping[str, Entry]) -> float | None:
+    seconds = {label: entry.forecast.seconds for label, entry in entries.items() if entry.state != "cached"}
+    known = {label: each for label, each in seconds.items() if each is not None}
+    if len(known) < len(seconds):
+        return None
+    parents = {label: [parent.label for parent in dag.parents(dag.stages[label])] for label in known}
+    cores = {label: dag.stages[label].resources.cpus for label in known}
+    return makespan(known, parents, cores, float(machine()["cpus"] or 1))
+
+
+def _entry(stage: Stage[Any], above: Mapping[str, Entry], history: _History, asked: str, accepted: bool) -> Entry:
     settings, code = canonical.settings(stage), code_record(type(stage))
     makers = {place: artifact.producer.label for place, artifact in stage.inputs().items() if artifact.producer}
     unsettled = [label for label in dict.fromkeys(makers.values()) if above[label].state != "cached"]
-    known = {place: _digest(above[label]) for place, label in makers.items()}
+    found = {place: above[label].made for place, label in makers.items()}
+    known = {place: made.digest if made else None for place, made in found.items()}
     digests = {place: digest for place, digest in known.items() if digest is not None}
     key = canonical.key_of(stage.stage_name(), settings, digests) if len(digests) == len(makers) else None
-    made = store.attempts(stage.stage_name(), key) if key else []
-    force = next((attempt for attempt in made if attempt.code.digest == code.digest), None)
-    if force and not unsettled and not forced:
-        return Entry(
-            label=stage.label, stage=stage.stage_name(), state="cached", reason=_moved(force.code, code), key=key,
-            manifest=force, last=force,
-        )  # fmt: skip
-    earlier = store.of_stage(stage.stage_name())
+    made = history.attempts(stage.stage_name(), key) if key else []
+    force = history.store.choose(made, code.digest)
+    if accepted and made and not force:
+        force = made[0]
+    if force and not unsettled and not asked:
+        return _cached(stage, key, force, code, history.store)
+    earlier = history.of_stage(stage.stage_name())
     own = next((made for made in earlier if made.label == stage.label), None)
     last = own or (earlier[0] if earlier else None)  # another of its kind says at least what it may cost
-
-    def entry(state: PlanState, reason: str, manifest: Manifest | None = None) -> Entry:
-        settled = key if not unsettled else None
-        return Entry(
-            label=stage.label,
-            stage=stage.stage_name(),
-            state=state,
-            reason=reason,
-            key=settled,
-            manifest=manifest,
-            last=last,
-        )
-
-    if forced:
-        return entry("run", "asked for")
-    if unsettled and force:
-        return entry("depends", _unless(unsettled))
-    if unsettled:
-        return entry("run", _why(settings, code, {}, makers, own, unsettled))
-    if made:
-        return entry("drift", explain_drift(made[0].code, code))
-    return entry("run", _why(settings, code, known, makers, own, []))
+    state, reason = _state(settings, code, known, makers, own, unsettled, made, force is not None, asked)
+    sizes = {place: made.size if made else None for place, made in found.items()}
+    return Entry(
+        label=stage.label, stage=stage.stage_name(), state=state, reason=reason, key=None if unsettled else key, last=last,
+        forecast=forecast(stage, earlier, sizes), forced=bool(asked),
+    )  # fmt: skip
 
 
-def _unless(labels: list[str]) -> str:
-    return f"unless {' and '.join(labels)} yield{'s' if len(labels) == 1 else ''} the same bytes"
+def _cached(stage: Stage[Any], key: str | None, made: Manifest, code: CodeRecord, store: Store) -> Entry:
+    known = made.origin or made.code.digest == code.digest or store.acceptance(made, code.digest)
+    return Entry(
+        label=stage.label, stage=stage.stage_name(), state="cached", reason=in_force(made, code, store), key=key, manifest=made,
+        last=made, accepts="" if known else code.digest, dropped=store.is_dropped(made),
+    )  # fmt: skip
 
 
-def _digest(entry: Entry) -> str | None:
-    found = entry.manifest or entry.last
-    return found.digest if found else None
-
-
-def _moved(old: CodeRecord, new: CodeRecord) -> str:
-    changes = changed_packages(old, new)
-    return "though " + ", ".join(changes) if changes else ""
-
-
-def _why(
-    settings: Mapping[str, Any],
-    code: CodeRecord,
-    digests: Mapping[str, str | None],
-    makers: Mapping[str, str],
-    last: Manifest | None,
-    unsettled: list[str],
-) -> str:
-    if last is None:
-        return "never built"
-    reasons = differences(last.settings, settings)
-    if not reasons and unsettled:
-        reasons = [f"input {label} runs" for label in unsettled]
-    if not reasons:
-        places = [place for place in digests if place not in last.inputs or last.inputs[place].digest != digests[place]]
-        reasons = [f"input {label} changed" for label in dict.fromkeys(makers[place] for place in places)]
-    if not reasons and last.code.digest != code.digest:
-        reasons = [explain_drift(last.code, code)]
-    shown = ", ".join(reasons[:2]) + (f" and {len(reasons) - 2} more" if len(reasons) > 2 else "")
-    return shown or "never built with these inputs"
-
-
-def differences(old: Any, new: Any, place: str = "") -> list[str]:
-    """Where two settings in stable form differ, as ``threshold 0.8 → 0.7``, down to the leaf."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        names = [name for name in (*new, *(name for name in old if name not in new)) if name != "$"]
-        found = [
-            differences(old.get(name, UNSET), new.get(name, UNSET), f"{place}.{name}" if place else name)
-            for name in names
-        ]
-        return [line for lines in found for line in lines]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        found = [differences(a, b, f"{place}.{position}") for position, (a, b) in enumerate(zip(old, new, strict=True))]
-        return [line for lines in found for line in lines]
-    return [] if old == new else [f"{place} {_short(old)} → {_short(new)}"]
-
-
-class _Unset:
-    def __repr__(self) -> str:
-        return "unset"
-
-
-UNSET = _Unset()
-"""Stands for a setting that the other side does not have."""
-
-
-def _short(value: Any) -> str:
-    text = (
-        value if isinstance(value, str) else f"{len(value)} items" if isinstance(value, (list, dict)) else repr(value)
-    )
-    return text if len(text) <= 24 else text[:12] + "…"
+def _state(
+    settings: Mapping[str, Any], code: CodeRecord, digests: Mapping[str, str | None], makers: Mapping[str, str],
+    own: Manifest | None, unsettled: list[str], made: Sequence[Manifest], in_force: bool, asked: str,
+) -> tuple[PlanState, str]:  # fmt: skip
+    """The state of a stage that is not cached, and why."""
+    if asked:
+        return "run", asked
+    if unsettled and in_force:
+        return "depends", unless(unsettled)
+    if made and not in_force:
+        return "drift", explain_drift(made[0].code, code)
+    return "run", why(settings, code, {} if unsettled else digests, makers, own, unsettled)

@@ -7,29 +7,32 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline import plan as planning
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
-from pipeline.errors import CorpusmillError, DagError
+from pipeline.errors import CorpusmillError, Stopped
 from pipeline.events import Event
 from pipeline.executor import Executor
 from pipeline.files import check_writable
 from pipeline.job import Job
-from pipeline.manifest import Manifest
+from pipeline.manifest import Acceptance, Manifest
 from pipeline.plan import Plan
+from pipeline.request import Request
+from pipeline.selection import agree, select
 from pipeline.store import Store
 from pipeline.stream import Follower
 from pipeline.telling import Teller
 from pipeline.tracker import EndRecord, RunRecord, StageRecord, State, Tracker
+from pipeline.who import who
 
 POLL_SECONDS = 0.2
+NOTHING_ASKED = Request()
 
 
 @dataclass
@@ -49,6 +52,11 @@ class Outcome:
     def ok(self) -> bool:
         """Whether every stage has its artifact."""
         return all(self.states.get(label) in ("cached", "finished") for label in self.plan.entries)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop, and nothing failed."""
+        return "stopped" in self.states.values() and "failed" not in self.states.values()
 
     def data(self, label: str) -> Path:
         """The local directory of the artifact that the stage `label` made."""
@@ -74,28 +82,28 @@ def run(
     executor: Callable[[], Executor],
     trackers: Callable[[], Sequence[Tracker]] = lambda: (),
     observer: Observer | None = None,
-    only: str = "",
-    force: Collection[str] = (),
+    request: Request = NOTHING_ASKED,
 ) -> Outcome:
-    """Bring every stage of `dag` up to date. Nothing is started where nothing has to run.
+    """Bring what `request` is about up to date, by default all of `dag`. Nothing is started where nothing has to run.
 
-    Raises DagError where `only` names a stage whose inputs are not all there. A failed stage is in the outcome.
+    Raises DagError for a part that cannot be built, DecisionNeeded before anything starts where it would rebuild or spend
+    more than was agreed to. A failed stage is in the outcome.
     """
     began = time.monotonic()
-    force = {dag.find(label).label for label in ((only,) if only else force)}
-    plan = planning.plan(dag, store, force=force)
-    if only:
-        plan = _only(plan, dag, next(iter(force)))
+    whole, (dag, plan) = dag, select(dag, store, request)
+    agree(plan, request)
     outcome = Outcome(store=store, plan=plan)
     for label, entry in plan.entries.items():
         if entry.manifest:
             outcome.states[label], outcome.manifests[label] = "cached", entry.manifest
+    _accept(plan, store, request)
     if plan.complete:
         if observer:
             observer.planned(plan)
     else:
         check_writable(store.files)
-        driver = _Driver(dag, store, outcome, force, executor(), observer, list(trackers()), name, dials, only)
+        part = "" if set(plan.entries) == set(whole.stages) else _part(request)
+        driver = _Driver(dag, store, outcome, request, executor(), observer, list(trackers()), name, dials, part)
         if observer:  # what cannot start at all was told before the plan
             observer.planned(plan)
         driver.drive()
@@ -103,16 +111,17 @@ def run(
     return outcome
 
 
-def _only(plan: Plan, dag: Dag, label: str) -> Plan:
-    parents = [parent.label for parent in dag.parents(dag.stages[label])]
-    missing = [parent for parent in parents if plan.entries[parent].state != "cached"]
-    if missing:
-        why = plan.entries[missing[0]].reason
-        raise DagError(
-            f"{label} cannot be built alone: its input {missing[0]} is not up to date ({why})",
-            mend="run the dag without --only first",
-        )
-    return Plan(entries={name: plan.entries[name] for name in (*parents, label)})
+def _accept(plan: Plan, store: Store, request: Request) -> None:
+    for entry in plan.entries.values():
+        if entry.accepts and entry.manifest:
+            check_writable(store.files)
+            word = Acceptance(code=entry.accepts, who=who(), when=time.time(), why=request.why)
+            store.accept(entry.manifest, word)
+
+
+def _part(request: Request) -> str:
+    options = {"--only": request.only, "--from": request.start, "--until": request.until}
+    return " ".join(f"{option} {label}" for option, label in options.items() if label)
 
 
 class _Driver:
@@ -123,16 +132,16 @@ class _Driver:
         dag: Dag,
         store: Store,
         outcome: Outcome,
-        force: Collection[str],
+        request: Request,
         executor: Executor,
         observer: Observer | None,
         trackers: list[Tracker],
         name: str,
         dials: dict[str, Any],
-        only: str,
+        part: str,
     ) -> None:
-        self.dag, self.store, self.outcome, self.force = dag, store, outcome, force
-        self.executor, self.observer, self.only = executor, observer, only
+        self.dag, self.store, self.outcome, self.request = dag, store, outcome, request
+        self.executor, self.observer, self.part = executor, observer, part
         outcome.run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
         self.teller = Teller(trackers, outcome.warnings)
         self.name, self.dials = name, dials
@@ -165,7 +174,7 @@ class _Driver:
             dials=self.dials,
             store=self.store.url,
             executor=self.executor.name,
-            only=self.only,
+            only=self.part,
             started=time.time(),
             stages={
                 label: StageRecord(
@@ -175,6 +184,8 @@ class _Driver:
                     inputs=makers[label],
                     state=entry.state,
                     reason=entry.reason,
+                    expected_seconds=entry.forecast.seconds,
+                    expected_dollars=entry.forecast.dollars,
                 )
                 for label, entry in self.outcome.plan.entries.items()
             },
@@ -189,7 +200,7 @@ class _Driver:
                 continue
             stage = self.dag.stages[label]
             parents = self.dag.parents(stage)
-            job = Job.of(stage, parents, run=self.outcome.run, store=self.store.url, force=label in self.force)
+            job = Job.of(stage, parents, run=self.outcome.run, store=self.store.url, force=entry.forced)
             futures[label] = self.executor.submit(job, [futures[parent.label] for parent in parents])
             self._settle_done(futures)
         return futures
@@ -214,8 +225,10 @@ class _Driver:
         if fault is None:
             self._ended(label, "finished" if future.result().run == self.outcome.run else "cached", future.result())
             return
-        if any(self.outcome.states.get(parent) in ("failed", "skipped") for parent in self._above(label)):
+        if any(self.outcome.states.get(parent) in ("failed", "skipped", "stopped") for parent in self._above(label)):
             self._ended(label, "skipped", None)
+        elif isinstance(fault, Stopped):
+            self._ended(label, "stopped", None)
         else:
             self.outcome.faults[label] = fault
             self._ended(label, "failed", None, str(fault) if isinstance(fault, CorpusmillError) else repr(fault))

@@ -63,6 +63,15 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def dollars(amount: float | None) -> str:
+    """``$0.0042``, ``$1.30``, ``$1,204``; ``unknown`` for None."""
+    if amount is None or not math.isfinite(amount):
+        return "unknown"
+    return (
+        f"${amount:,.0f}" if amount >= 1000 else f"${amount:.2f}" if amount >= 0.1 or not amount else f"${amount:.2g}"
+    )
+
+
 def figure(value: float) -> str:
     """A metric as a person reads it: 12,345 · 1.783 · 3.1e-05."""
     if not math.isfinite(value):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.events import Event
 from pipeline.manifest import Manifest
 
-State = Literal["cached", "finished", "failed", "skipped"]
+State = Literal["cached", "finished", "failed", "skipped", "stopped"]
 
 
 class StageRecord(BaseModel):
@@ -23,6 +23,8 @@ class StageRecord(BaseModel):
     inputs: dict[str, str]
     state: str
     reason: str
+    expected_seconds: float | None = None
+    expected_dollars: float | None = None
 
 
 class RunRecord(BaseModel):
@@ -36,7 +38,7 @@ class RunRecord(BaseModel):
     store: str
     executor: str
     only: str = ""
-    """The one label that was asked for; empty where the record holds a whole dag."""
+    """The part that was asked for, as options of the command line; empty where the record holds a whole dag."""
     started: float
     stages: dict[str, StageRecord]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,11 @@ ROOT = Path(__file__).parents[1]
 # A subprocess of a test finds the tests' own modules, and what flushes its coverage, as the test itself does.
 _PATHS = [str(ROOT), str(ROOT / "tests" / "measure"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
 os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in _PATHS if path))
+
+
+# A shell starts what runs in its background deaf to Ctrl-C, and so would every process be that a test interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

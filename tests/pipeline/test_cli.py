@@ -63,7 +63,7 @@ def test_plan_prints_a_table_and_json(home: Path) -> None:
     table = corpusmill(home, "plan", f"{home}/own_dags.py:mine")
     assert table.returncode == 0 and "upper  run" in table.stdout
     rows = json.loads(corpusmill(home, "plan", f"{home}/own_dags.py:mine", "--json").stdout)
-    assert [row["label"] for row in rows] == ["say", "upper"]
+    assert [row["label"] for row in rows["stages"]] == ["say", "upper"]
 
 
 def test_a_failed_stage_ends_in_exit_code_1_without_a_traceback(home: Path) -> None:

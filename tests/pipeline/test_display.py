@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import Dag
+from pipeline.accounts import plan_lines
 from pipeline.dag import Dag as AnyDag
-from pipeline.display import Display, plan_lines
+from pipeline.display import Display
 from pipeline.events import Event
 from pipeline.executor import Inline
 from pipeline.plan import plan
@@ -87,7 +88,9 @@ def test_a_run_without_a_terminal_shows_the_plan_its_stages_and_the_end(tmp_path
     [say] = [row for row in shown if re.fullmatch(r"✓ say +[\d.]+ s", row)]
     [upper] = [row for row in shown if re.fullmatch(r"✓ upper +[\d.]+ s  letters 7", row)]
     assert shown.index(say) < shown.index(upper) > shown.index("  upper …")
-    assert re.fullmatch(r"toys: done in [\d.]+ s \(2 finished\)", shown[9]) and len(shown) == 10
+    assert shown[9] == "" and shown[10].split() == ["stage", "ended", "took", "forecast", "CPU"]
+    assert [row.split()[:2] for row in shown[11:14]] == [["say", "finished"], ["upper", "finished"], ["in", "all"]]
+    assert re.fullmatch(r"toys: done in [\d.]+ s \(2 finished\)", shown[14]) and len(shown) == 15
     assert "\x1b" not in stream.getvalue()
 
 
@@ -103,7 +106,7 @@ def test_failed_and_skipped_stages_are_told_and_counted(tmp_path: Path) -> None:
     watched(Dag(Join(parts=(Fails(words=say.out, known=True).out, say.out)), Upper(words=say.out)), tmp_path, stream)
     shown = stream.getvalue()
     assert "✗ fails: nothing is left\n  → give it more\n" in shown
-    assert "– join: skipped, for a stage above it failed\n" in shown
+    assert "– join: skipped, for a stage above it was not made\n" in shown
     assert re.search(r"toys: failed in [\d.]+ s \(2 finished, 1 failed, 1 skipped\)\n$", shown)
 
 
@@ -155,7 +158,7 @@ def test_a_terminal_shows_bars_and_is_left_with_lines_alone(tmp_path: Path) -> N
     watched(Dag(Slow(words=tuple("abcd"))), tmp_path, stream)
     assert "starting" in stream.getvalue() and re.search(r"slow.*━.*[1-4]/4.*shards", stream.getvalue())
     left = [row for row in stream.screen() if row]
-    assert [row.split()[0] for row in left] == ["stage", "slow", "0", "✓", "toys:"]
+    assert [row.split()[0] for row in left] == ["stage", "slow", "0", "✓", "stage", "slow", "toys:"]
     assert "━" not in "".join(left) and "starting" not in "".join(left)
     assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h"), "the cursor is shown again"
     assert "\x1b[32m✓\x1b[0m" in stream.getvalue()
@@ -185,7 +188,7 @@ def test_no_color_is_respected_on_a_terminal(tmp_path: Path, monkeypatch: pytest
     watched(Dag(Slow(words=tuple("abc"))), tmp_path, stream)
     colours = {code for code, letter in ESCAPE.findall(stream.getvalue()) if letter == "m"}
     assert not [code for code in colours for part in code.split(";") if part and 30 <= int(part) <= 107]
-    assert [row.split()[0] for row in stream.screen() if row] == ["stage", "slow", "0", "✓", "toys:"]
+    assert [row.split()[0] for row in stream.screen() if row] == ["stage", "slow", "0", "✓", "stage", "slow", "toys:"]
 
 
 def test_the_plan_says_what_to_expect_and_counts_what_is_unknown(tmp_path: Path) -> None:
@@ -198,6 +201,6 @@ def test_the_plan_says_what_to_expect_and_counts_what_is_unknown(tmp_path: Path)
     say = Say(words=("other",))
     dag = Dag(Upper(words=say.out), Join(parts=(say.out,)))
     assert re.fullmatch(
-        r"0 cached, 3 to run: about [\d.]+ s of stage time, 1 never built before",
+        r"0 cached, 3 to run: about [\d.]+ s of stage time, and 1 of unknown time",
         plan_lines(plan(dag, store), colour=False)[-1],
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import Dag
-from pipeline.display import plan_lines
+from pipeline.accounts import plan_lines
 from pipeline.executor import Inline
-from pipeline.plan import Plan, differences, plan
+from pipeline.plan import Plan, plan
+from pipeline.reasons import differences
 from pipeline.run import Outcome, run
 from pipeline.store import Store
 from tests.pipeline.toys import Fails, Join, Say, Upper, line
@@ -121,11 +122,11 @@ def test_expectations_come_from_the_last_attempt_and_unknown_is_said(tmp_path: P
     assert planned.entries["upper"].expected_seconds is not None
     assert planned.entries["fails"].expected_seconds is None
     text = "\n".join(plan_lines(planned, colour=False))
-    assert "unknown" in text and "1 never built before" in text
+    assert "and 1 of unknown time" in text
 
 
 def test_the_plan_as_json_says_what_the_table_says(tmp_path: Path) -> None:
-    rows = plan(line(), Store(str(tmp_path))).as_json()
+    rows = plan(line(), Store(str(tmp_path))).as_json()["stages"]
     assert [(row["label"], row["state"], row["reason"]) for row in rows] == [
         ("say", "run", "never built"),
         ("upper", "run", "never built"),

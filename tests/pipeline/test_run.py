@@ -9,6 +9,7 @@ import pytest
 from pipeline import Dag, DagError, StageFailed
 from pipeline.executor import Inline
 from pipeline.job import Job
+from pipeline.request import Request
 from pipeline.run import Outcome, run
 from pipeline.store import Store
 from tests.pipeline.toys import Fails, Join, Say, Upper, Words, line
@@ -45,7 +46,7 @@ def test_a_changed_setting_reruns_its_stage_and_nothing_above(tmp_path: Path) ->
 
 def test_a_rebuilt_stage_that_yields_the_same_bytes_leaves_those_below_cached(tmp_path: Path) -> None:
     execute(line(), tmp_path)
-    outcome = execute(line(), tmp_path, force=["say"])
+    outcome = execute(line(), tmp_path, request=Request(rebuild=("say",)))
     assert outcome.states == {"say": "finished", "upper": "cached"}
 
 
@@ -74,21 +75,19 @@ def test_a_stage_that_knows_what_is_wrong_is_told_in_its_own_words(tmp_path: Pat
 
 def test_only_builds_one_stage_from_existing_inputs_even_when_it_is_cached(tmp_path: Path) -> None:
     first = execute(line(), tmp_path)
-    outcome = execute(line(), tmp_path, only="upper")
+    outcome = execute(line(), tmp_path, request=Request(only="upper"))
     assert outcome.states == {"say": "cached", "upper": "finished"}
     assert outcome.manifests["upper"].attempt != first.manifests["upper"].attempt
 
 
 def test_only_refuses_where_an_input_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(
-        DagError, match="upper cannot be built alone: its input say is not up to date \\(never built\\)"
-    ):
-        execute(line(), tmp_path, only="upper")
+    with pytest.raises(DagError, match="--only: say, which is an input, is not up to date \\(never built\\)"):
+        execute(line(), tmp_path, request=Request(only="upper"))
 
 
 def test_a_label_that_does_not_exist_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     with pytest.raises(DagError, match="no stage is labelled 'uper'; did you mean 'upper'"):
-        execute(line(), tmp_path, only="uper")
+        execute(line(), tmp_path, request=Request(only="uper"))
 
 
 def test_a_tracker_that_breaks_is_a_warning_and_nothing_more(tmp_path: Path) -> None:

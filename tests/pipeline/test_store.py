@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import Dag, StoreError
 from pipeline.executor import Inline
+from pipeline.request import Request
 from pipeline.run import Outcome, run
 from pipeline.store import Store
 from tests.pipeline.toys import Fills, Say, Upper, line
@@ -86,7 +87,9 @@ def test_scratch_left_beside_a_complete_attempt_is_swept(tmp_path: Path) -> None
     made = execute(line(), tmp_path).manifests["say"]
     left = tmp_path / ".partial" / "say" / made.key / made.attempt
     (left / "data").mkdir(parents=True)
-    outcome = run(line(), Store(str(tmp_path)), name="toys", dials={}, executor=Inline, force=["say"])
+    outcome = run(
+        line(), Store(str(tmp_path)), name="toys", dials={}, executor=Inline, request=Request(rebuild=("say",))
+    )
     assert outcome.manifests["say"].attempt != made.attempt and not left.exists()
 
 

@@ -1,0 +1,99 @@
+"""The two tables of a run: the plan before it, with what it is expected to take and cost, and what came of it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.plan import Entry, Plan, known_sum
+from pipeline.selection import drift_line
+from pipeline.tables import dollars, duration, style, table
+
+if TYPE_CHECKING:
+    from pipeline.run import Outcome
+
+STATES = {"cached": "green", "run": "yellow", "drift": "cyan", "depends": "yellow"}
+ENDS = {"finished": "green", "cached": "green", "failed": "red", "stopped": "yellow", "skipped": "dim"}
+WORDS = {"depends": "runs"}
+NONE = "–"
+
+
+def plan_lines(plan: Plan, colour: bool) -> list[str]:
+    """The plan as a table: stage, state and reason, last cost, what to expect; with totals and what drift would cost."""
+    priced = _priced(plan)
+    rows = []
+    for entry in plan.entries.values():
+        state = style(WORDS.get(entry.state, entry.state), STATES[entry.state], colour)
+        last = duration(entry.last_cost.wall_seconds) if entry.last_cost else NONE
+        waits = entry.state != "cached"
+        expected = duration(entry.forecast.seconds) if waits else NONE
+        price = [dollars(entry.forecast.dollars) if waits else NONE] if priced else []
+        rows.append([entry.label, state, last, expected, *price, entry.reason])
+    header = ["stage", "state", "last", "expected", *(["dollars"] if priced else []), "why"]
+    lines = table(header, rows, right=(2, 3, 4) if priced else (2, 3), colour=colour)
+    return [*lines, *total_lines(plan, priced), *([f"drift: {drift_line(plan)}"] if plan.drift else [])]
+
+
+def _priced(plan: Plan) -> bool:
+    """Whether dollars are worth a column: something has a price, or rents a GPU whose price nobody knows."""
+    return any(entry.forecast.dollars is not None for entry in plan.waiting)
+
+
+def total_lines(plan: Plan, priced: bool) -> list[str]:
+    """How much is to be done, and what that is expected to take and cost; what is unknown is said to be."""
+    waiting = plan.waiting
+    total = f"{len(plan.entries) - len(waiting)} cached, {len(waiting)} to run"
+    if not waiting:
+        return [total]
+    known = [entry.forecast.seconds for entry in waiting if entry.forecast.seconds is not None]
+    total += f": about {duration(sum(known))} of stage time" if known else ": time unknown"
+    if known and len(known) < len(waiting):
+        total += f", and {len(waiting) - len(known)} of unknown time"
+    if plan.wall_seconds is not None and len(waiting) > 1:
+        total += f" ({duration(plan.wall_seconds)} on this machine's cores)"
+    if priced:
+        money = [entry.forecast.dollars for entry in waiting if entry.forecast.dollars is not None]
+        total += f", {dollars(sum(money))}" + (
+            f" and {len(waiting) - len(money)} unpriced" if len(money) < len(waiting) else ""
+        )
+    return [total]
+
+
+def end_lines(outcome: Outcome, colour: bool) -> list[str]:
+    """What came of a run, stage by stage: state, time beside its forecast, CPU seconds, dollars, what is to be known."""
+    priced = any(made.cost.dollars is not None for made in outcome.manifests.values())
+    rows, took, forecasts, cpu, spent = [], [0.0], list[float | None](), 0.0, list[float | None]()
+    for label, entry in outcome.plan.entries.items():
+        state, made = outcome.states.get(label, "skipped"), outcome.manifests.get(label)
+        ran = state == "finished" and made is not None
+        cells = [NONE, NONE, NONE, NONE]
+        if ran and made:
+            took.append(made.cost.wall_seconds)
+            forecasts.append(entry.forecast.seconds if entry.state != "cached" else None)
+            cpu += made.cost.cpu_seconds
+            spent.append(made.cost.dollars)
+            cells = [duration(took[-1]), duration(forecasts[-1]), f"{made.cost.cpu_seconds:,.1f} s", dollars(spent[-1])]
+        rows.append(
+            [label, style(state, ENDS[state], colour), *(cells if priced else cells[:3]), _note(outcome, entry)]
+        )
+    if len(took) > 2:
+        total = [duration(sum(took)), duration(known_sum(forecasts)), f"{cpu:,.1f} s", dollars(known_sum(spent))]
+        rows.append(["in all", "", *(total if priced else total[:3]), ""])
+    header = ["stage", "ended", "took", "forecast", "CPU", *(["dollars"] if priced else []), ""]
+    return table(header, rows, right=range(2, 6) if priced else range(2, 5), colour=colour)
+
+
+def _note(outcome: Outcome, entry: Entry) -> str:
+    """What is to be known of a stage that did not simply finish."""
+    state = outcome.states.get(entry.label, "skipped")
+    made = outcome.manifests.get(entry.label)
+    if state == "failed":
+        fault: Sequence[str] = str(outcome.faults[entry.label]).splitlines()
+        return fault[0] if fault else ""
+    if state == "skipped":
+        return "what it needs was not made"
+    if state == "stopped":
+        return "stopped at a commit; it goes on from there"
+    if state == "finished" and made and made.lost.wall_seconds >= 0.05:
+        return f"{duration(made.lost.wall_seconds)} of it lost to failures"
+    return ""

@@ -1,0 +1,98 @@
+"""Which part of a dag a run brings up to date, and whether it may begin: what a person did not ask for is never paid in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pipeline import plan as planning
+from pipeline.dag import Dag
+from pipeline.errors import DagError, DecisionNeeded
+from pipeline.plan import Entry, Plan
+from pipeline.request import Request
+from pipeline.store import Store
+from pipeline.tables import dollars, duration
+
+
+def select(dag: Dag, store: Store, request: Request) -> tuple[Dag, Plan]:
+    """The part of `dag` that `request` is about, planned. Raises DagError for labels that are not in it or cannot be built."""
+    request.check()
+    if request.until:
+        dag = Dag(dag.find(request.until))
+    alone, start = ([dag.find(label).label] if label else [] for label in (request.only, request.start))
+    rebuild = {*alone, *start, *(dag.find(label).label for label in request.rebuild)}
+    accept = [dag.find(label).label for label in request.accept]
+    plan = planning.plan(dag, store, force=rebuild, accept=accept)
+    for label in accept:
+        _check_accepted(plan.entries[label])
+    if request.only:
+        plan = _restricted(plan, dag, alone, "--only")
+    elif request.start:
+        plan = _restricted(plan, dag, _below(dag, start[0]), "--from")
+    return dag, plan
+
+
+def _check_accepted(entry: Entry) -> None:
+    if entry.accepts:
+        return
+    if entry.state == "cached":
+        raise DagError(f"{entry.label} is up to date: there is nothing to accept", mend="leave --accept out")
+    what = "its inputs are not up to date" if entry.key is None else entry.reason
+    raise DagError(
+        f"{entry.label} has no attempt to accept ({what})", mend="leave --accept out, or accept what is above it first"
+    )
+
+
+def _below(dag: Dag, label: str) -> list[str]:
+    """The label, and every stage that its bytes may change."""
+    below = {label}
+    for name, stage in dag.stages.items():
+        if any(parent.label in below for parent in dag.parents(stage)):
+            below.add(name)
+    return [name for name in dag.stages if name in below]
+
+
+def _restricted(plan: Plan, dag: Dag, labels: Collection[str], option: str) -> Plan:
+    """The plan of `labels` alone, from inputs that are there. A rest of the dag that is up to date stays in it."""
+    beside = [label for label in plan.entries if label not in labels]
+    if option != "--only" and all(plan.entries[label].state == "cached" for label in beside):
+        return plan
+    parents = {parent.label for label in labels for parent in dag.parents(dag.stages[label])} - set(labels)
+    for parent in parents:
+        entry = plan.entries[parent]
+        if entry.state != "cached" or entry.dropped:
+            why = entry.reason or "its data was dropped"
+            raise DagError(
+                f"{option}: {parent}, which is an input, is not up to date ({why})",
+                mend=f"run the dag without {option} first",
+            )
+    kept = {label: entry for label, entry in plan.entries.items() if label in labels or label in parents}
+    return plan.model_copy(update={"entries": kept, "drift": tuple(label for label in plan.drift if label in kept)})
+
+
+def agree(plan: Plan, request: Request) -> None:
+    """Raise DecisionNeeded where the plan would rebuild drift above `confirm_above` minutes, or spend more than `max_cost`."""
+    if plan.drift and (plan.drift_seconds is None or plan.drift_seconds > request.confirm_above * 60):
+        rebuild = " ".join(f"--rebuild {label}" for label in plan.drifted)
+        accept = " ".join(f"--accept {label}" for label in plan.drifted)
+        ways = f"{rebuild} builds again, {accept} keeps what is there; --confirm-above MINUTES moves the limit"
+        limit = duration(request.confirm_above * 60)
+        raise DecisionNeeded(f"{drift_line(plan)}; nobody asked for it, and the limit is {limit}", mend=ways)
+    if request.max_cost is None or plan.complete:
+        return
+    expected = sum(entry.forecast.dollars or 0 for entry in plan.waiting)
+    if expected > request.max_cost:
+        raise DecisionNeeded(
+            f"this run is expected to cost {dollars(expected)}, more than --max-cost {dollars(request.max_cost)}",
+            mend="raise --max-cost, or run a part of it with --until LABEL",
+        )
+
+
+def drift_line(plan: Plan) -> str:
+    """What drifted and what rebuilding it means, in one line."""
+    first = plan.entries[plan.drifted[0]]
+    more = f" and {len(plan.drifted) - 1} more" if len(plan.drifted) > 1 else ""
+    below = len(plan.drift) - len(plan.drifted)
+    reach = f", and {below} below it as far as bytes change" if below else ""
+    seconds = plan.drift_seconds
+    takes = f"takes about {duration(seconds)}" if seconds is not None else "takes nobody knows how long"
+    return f"{first.label} drifted ({first.reason}){more}: rebuilding{reach} {takes}"

@@ -1,0 +1,107 @@
+"""What a stage is expected to take follows from what was measured, scaled by what is known; the rest is unknown, never zero."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import Artifact, Context, Dag, Resources, Stage
+from pipeline.executor import Inline
+from pipeline.forecast import UTILIZATION, forecast, makespan
+from pipeline.manifest import Cost, Manifest
+from pipeline.plan import plan
+from pipeline.prices import prices
+from pipeline.run import run
+from pipeline.store import Store
+from tests.pipeline.toys import Say, Upper, Words
+
+
+class Trains(Stage[Artifact]):
+    """Declares its work: a hundred operations for each step."""
+
+    steps: int = 10
+    words: Words | None = None
+
+    def flops(self) -> float:
+        return 100.0 * self.steps
+
+    def run(self, out: Artifact, ctx: Context) -> None:
+        (out.path / "steps").write_text(str(self.steps))
+
+
+@pytest.fixture(autouse=True)
+def no_prices_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    prices.cache_clear()
+
+
+def built(stage: Stage[Artifact], root: Path, **changed: object) -> Manifest:
+    """The manifest of `stage`, built, and then changed to a past that this machine did not have."""
+    made = run(Dag(stage), Store(str(root)), name="toys", dials={}, executor=Inline).manifests[stage.label]
+    return made.model_copy(update=changed)
+
+
+def test_time_grows_with_the_declared_work(tmp_path: Path) -> None:
+    past = built(Trains(steps=10), tmp_path, cost=Cost(wall_seconds=60))
+    assert past.flops == 1000
+    found = forecast(Trains(steps=20), [past], {})
+    assert found.seconds == pytest.approx(120) and found.basis == "last run × 2 work" and found.dollars is None
+
+
+def test_what_was_lost_to_failures_is_not_expected_again(tmp_path: Path) -> None:
+    past = built(Trains(), tmp_path, cost=Cost(wall_seconds=60), lost=Cost(wall_seconds=15))
+    assert forecast(Trains(), [past], {}).seconds == pytest.approx(45)
+
+
+def test_without_declared_work_time_grows_with_the_bytes_of_the_inputs(tmp_path: Path) -> None:
+    upper = Upper(words=Say(words=("ab", "cd")).out)
+    past = built(upper, tmp_path, cost=Cost(wall_seconds=10))
+    assert past.inputs["words"].size == 4
+    assert forecast(upper, [past], {"words": 12}).seconds == pytest.approx(30)
+    assert forecast(upper, [past], {"words": None}).seconds == pytest.approx(10), "of unknown size: as the last time"
+
+
+def test_part_of_the_work_takes_a_part_of_the_time(tmp_path: Path) -> None:
+    past = built(Trains(), tmp_path, cost=Cost(wall_seconds=40))
+    assert forecast(Trains(), [past], {}, share=0.25).seconds == pytest.approx(10)
+
+
+def test_a_gpu_stage_that_never_ran_is_expected_to_take_its_work_at_a_share_of_the_peak() -> None:
+    stage = Trains(steps=10**16, resources=Resources(gpu="H100", gpus=2))
+    found = forecast(stage, [], {})
+    assert found.seconds == pytest.approx(1e18 / (2 * 989e12 * UTILIZATION))
+    assert found.dollars == pytest.approx((found.seconds or 0) / 3600 * 2 * 3.9492)
+    assert "H100" in found.basis
+
+
+def test_a_run_on_another_kind_of_machine_is_nothing_to_go_by(tmp_path: Path) -> None:
+    past = built(Trains(), tmp_path, cost=Cost(wall_seconds=1000))
+    on_gpu = Trains(resources=Resources(gpu="Z80", gpus=1))
+    assert forecast(on_gpu, [past], {}).seconds is None and forecast(on_gpu, [past], {}).dollars is None
+
+
+def test_the_attempt_of_the_same_label_is_gone_by_first(tmp_path: Path) -> None:
+    other = built(Trains(label="other"), tmp_path, cost=Cost(wall_seconds=5))
+    own = built(Trains(label="own", steps=11), tmp_path, cost=Cost(wall_seconds=11))
+    assert forecast(Trains(label="own", steps=11), [other, own], {}).seconds == pytest.approx(11)
+
+
+def test_a_stage_nobody_knows_is_unknown_and_makes_the_total_unknown(tmp_path: Path) -> None:
+    planned = plan(Dag(Upper(words=Say().out)), Store(str(tmp_path)))
+    assert planned.seconds is None and planned.dollars is None and planned.wall_seconds is None
+    assert planned.as_json()["totals"] == {"run": 2, "seconds": None, "wall_seconds": None, "dollars": None}
+
+
+def test_branches_share_the_cores_of_the_machine() -> None:
+    seconds = {"a": 4.0, "b": 3.0, "c": 2.0, "end": 1.0}
+    parents = {"a": [], "b": [], "c": ["b"], "end": ["a", "c"]}
+    one = dict.fromkeys(seconds, 1.0)
+    assert makespan(seconds, parents, one, 2) == 6, "b and c beside a"
+    assert makespan(seconds, parents, one, 1) == 10
+    assert makespan(seconds, parents, {**one, "a": 2.0}, 2) == 10, "a needs the whole machine"
+    assert makespan(seconds, parents, {**one, "a": 8.0}, 2) == 10, "more cores than there are hold all of them"
+
+
+def test_what_was_built_before_need_not_be_waited_for() -> None:
+    assert makespan({"end": 2.0}, {"end": ["cached"]}, {"end": 1.0}, 2) == 2
