@@ -35,6 +35,9 @@ OURS = (
     rf". ({LABELS}|starting) +.*\d+/(\d+|\?) ?.*:\d\d.*",  # a bar of the live progress
     rf"✓ ({LABELS}) +\d.*",
     rf"  ({LABELS}): goes on from where it was stopped",
+    r"stage +ended +took +forecast +CPU",
+    rf"({LABELS}) +finished +\d.* +unknown +[\d,.]+ s",
+    r"in all +\d.* +unknown +[\d,.]+ s",
     r"smallest: done in .*",
     r"answered: \d of 1",
 )
