@@ -13,7 +13,7 @@ import socket
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class RayBackend:
 
     def map(
         self, function: Callable[[Any, Path], Any], calls: Sequence[tuple[int, Any, Path]]
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any]]:
         """Yield ``(index, value)`` as the shards end, with twice as many in flight as there are CPUs."""
         pickled: Any = _pickle.dumps(function)
         if len(pickled) > INLINE_BYTES:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,7 +23,7 @@ class Backend(Protocol):
 
     def map(
         self, function: Callable[[Any, Path], Any], calls: Sequence[tuple[int, Any, Path]]
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any]]:
         """Call ``function(item, folder)`` for each ``(index, item, folder)``; yield ``(index, value)`` as each ends."""
         ...
 
@@ -36,7 +37,7 @@ class Serial:
 
     def map(
         self, function: Callable[[Any, Path], Any], calls: Sequence[tuple[int, Any, Path]]
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any]]:
         for index, item, folder in calls:
             yield index, function(item, folder)
 
@@ -56,11 +57,14 @@ class Context:
         emit: events.Sink = events.nowhere,
         backend: Backend | None = None,
         spent: Spent | None = None,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
+        """`look` is called after each commit, and raises where the stage is to stop."""
         self._workspace = workspace
         self._spent = spent or Spent(workspace.folder / "spent")
         self._emit = emit
         self._backend = backend or Serial()
+        self._look = look
         self.scratch = workspace.scratch
         self.metrics: dict[str, float] = {}
 
@@ -113,19 +117,22 @@ class Context:
         ]
         folders = {index: folder for index, _, folder in calls}
         self.progress(len(values), len(items), unit)
-        for index, (value, share) in self._backend.map(Metered(function), calls):
-            self._spent.add(share)
-            json.dumps(value, allow_nan=False)
-            self._workspace.adopt(folders[index], into, tags[index], value)
-            self._spent.commit()
-            values[index] = value
-            self.progress(len(values), len(items), unit)
+        with closing(self._backend.map(Metered(function), calls)) as ended:
+            for index, (value, share) in ended:
+                self._spent.add(share)
+                json.dumps(value, allow_nan=False)
+                self._workspace.adopt(folders[index], into, tags[index], value)
+                self._spent.commit()
+                values[index] = value
+                self.progress(len(values), len(items), unit)
+                self._look()
         return [values[index] for index in range(len(items))]
 
     def commit(self, path: Path) -> None:
         """Make the file or directory at `path`, in scratch or in the artifact, survive a kill at any later moment."""
         self._workspace.commit(path)
         self._spent.commit()
+        self._look()
 
     def gang(self, function: Callable[[], Any], workers: int = 1) -> list[Any]:
         """Call `function` on `workers` co-scheduled workers under torchrun's environment contract; values by rank."""

@@ -13,7 +13,7 @@ EventKind = Literal["state", "progress", "metrics", "log", "cost"]
 class Event(BaseModel):
     """One thing that happened to the stage `label`, at `time` (seconds since 1970).
 
-    `data` by kind: state ``{state, …}`` with state one of waiting, started, resumed, finished, cached, failed, skipped;
+    `data` by kind: state ``{state, …}`` with state one of waiting, started, resumed, finished, cached, failed, stopped;
     progress ``{done, total, unit}`` (total 0: unknown); metrics ``{step, values}``; log ``{line}``;
     cost ``{session, cost, committed}`` (pipeline.spent.Session): what one session of an attempt has cost so far.
     """

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from pipeline import canonical, digest
 from pipeline.code import code_record
 from pipeline.context import Backend, Context
-from pipeline.errors import CorpusmillError, StageFailed, StoreError, no_space
+from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError, no_space
+from pipeline.limits import StopWatch
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import CodeRecord, InputRecord, Manifest
 from pipeline.spent import Spent
@@ -97,7 +98,7 @@ class Job(BaseModel):
                 raise self.told(fault, store) from fault
         except CorpusmillError as fault:
             with contextlib.suppress(OSError):  # the fault itself is on its way
-                emit("state", state="failed", fault=str(fault))
+                emit("state", state="stopped" if isinstance(fault, Stopped) else "failed", fault=str(fault))
             raise
         finally:
             with contextlib.suppress(OSError):
@@ -151,9 +152,11 @@ class Job(BaseModel):
         executor: str,
         backend: Backend | None,
     ) -> Manifest:
+        stop = StopWatch(store, self.run, self.label)
+        stop.look()
         emit("state", state="resumed" if attempt.resumed else "started", key=attempt.key)
         spent = Spent(attempt.workspace.folder / "spent", Meter(stage.resources), emit)
-        ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent)
+        ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=stop.look)
         emit.pulse = spent.beat
         try:
             self._run(store, emit, stage, ctx, attempt)

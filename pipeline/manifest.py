@@ -63,6 +63,14 @@ class Dropped(_Record):
     size: int = Field(description="bytes that were removed")
 
 
+class StopRecord(_Record):
+    """A run was asked to stop: each stage ends at its next commit, and no other begins."""
+
+    why: str
+    who: str
+    when: float = Field(description="seconds since 1970")
+
+
 class Manifest(_Record):
     """One complete attempt. Its data lies beside it, in data/; `digest` is the content digest of `files`.
 

@@ -4,7 +4,7 @@
 
     <root>/<stage>/<key>/<attempt>/{data/, manifest.json}   artifacts; beside them resume/, accepted/ and dropped.json
     <root>/.partial/<stage>/<key>/{lease, <attempt>/}       scratch of attempts that are not complete
-    <root>/.runs/<run>/{run.json, events/, logs/, end.json} what happened
+    <root>/.runs/<run>/{run.json, events/, logs/, stop.json, end.json} what happened
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline import lease
 from pipeline.errors import StoreError
 from pipeline.files import open_root
-from pipeline.manifest import SCHEMA, Acceptance, Manifest
+from pipeline.manifest import SCHEMA, Acceptance, Manifest, StopRecord
 from pipeline.workspace import Workspace
 
 
@@ -144,6 +144,18 @@ class Store:
     def record(self, run: str, name: str, record: BaseModel) -> None:
         """Write one record of a run, once."""
         self._create(f".runs/{run}/{name}", record)
+
+    def ask_stop(self, run: str, why: str, who: str) -> None:
+        """Ask every stage of a run to stop at its next commit. The first word stands."""
+        record = StopRecord(why=why, who=who, when=time.time())
+        self.files.create(f".runs/{run}/stop.json", record.model_dump_json(indent=1).encode())
+
+    def stop_asked(self, run: str) -> str:
+        """Why a run was asked to stop; empty while nobody did."""
+        try:
+            return StopRecord.model_validate_json(self.files.read(f".runs/{run}/stop.json")).why
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
 
     def logs(self, run: str) -> Path:
         """Where the logs of a run's stages lie on this machine."""
