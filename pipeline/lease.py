@@ -31,3 +31,15 @@ def held(path: Path, on_wait: Callable[[], None] = lambda: None, poll_seconds: f
             yield
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process of this machine holds the lock file at `path`."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True

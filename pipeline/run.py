@@ -21,11 +21,12 @@ from pipeline.events import Event
 from pipeline.executor import Executor
 from pipeline.files import check_writable
 from pipeline.job import Job
+from pipeline.lease import held
 from pipeline.manifest import Acceptance, Manifest
 from pipeline.plan import Plan
 from pipeline.request import Request
 from pipeline.selection import agree, select
-from pipeline.store import Store
+from pipeline.store import Store, place_of
 from pipeline.stream import Follower
 from pipeline.telling import Teller
 from pipeline.tracker import EndRecord, RunRecord, StageRecord, State, Tracker
@@ -106,7 +107,8 @@ def run(
         driver = _Driver(dag, store, outcome, request, executor(), observer, list(trackers()), name, dials, part)
         if observer:  # what cannot start at all was told before the plan
             observer.planned(plan)
-        driver.drive()
+        with held(store.logs(outcome.run).with_name("lease")):  # who asks sees that it is alive
+            driver.drive()
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -156,7 +158,11 @@ class _Driver:
         finally:
             self.teller.close("finished" if self.outcome.ok else "failed")
             with contextlib.suppress(OSError):  # a full disk was told by a stage
-                self.store.record(record.run, "end.json", EndRecord(ended=time.time(), states=self.outcome.states))
+                self.store.record(record.run, "end.json", self._end())
+
+    def _end(self) -> EndRecord:
+        attempts = {label: place_of(manifest) for label, manifest in self.outcome.manifests.items()}
+        return EndRecord(ended=time.time(), states=self.outcome.states, attempts=attempts)
 
     def _execute(self) -> None:
         try:
@@ -184,6 +190,7 @@ class _Driver:
                     inputs=makers[label],
                     state=entry.state,
                     reason=entry.reason,
+                    attempt=place_of(entry.manifest) if entry.manifest else "",
                     expected_seconds=entry.forecast.seconds,
                     expected_dollars=entry.forecast.dollars,
                 )

@@ -80,7 +80,8 @@ class Spent:
     def beat(self) -> None:
         """Bring the account up to date, at most every `BEAT_SECONDS`; called by a heartbeat in a thread of its own."""
         if time.monotonic() - self._beaten >= BEAT_SECONDS:
-            self.tell()
+            with contextlib.suppress(OSError):  # a full disk is told by the stage
+                self.tell()
 
     def tell(self) -> None:
         """Bring the account up to date, and tell it to who follows the events."""

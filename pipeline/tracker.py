@@ -13,7 +13,10 @@ State = Literal["cached", "finished", "failed", "skipped", "stopped"]
 
 
 class StageRecord(BaseModel):
-    """One stage as the run drew it: class, settings, the label behind each input, and what the plan said."""
+    """One stage as the run drew it: class, settings, the label behind each input, and what the plan said.
+
+    `attempt` is the place in the store of the attempt that it was cached as; empty where it had to run.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,6 +26,7 @@ class StageRecord(BaseModel):
     inputs: dict[str, str]
     state: str
     reason: str
+    attempt: str = ""
     expected_seconds: float | None = None
     expected_dollars: float | None = None
 
@@ -44,12 +48,16 @@ class RunRecord(BaseModel):
 
 
 class EndRecord(BaseModel):
-    """How a run ended, written to the store when nothing of it runs any more; a run without one was killed."""
+    """How a run ended, written to the store when nothing of it runs any more; a run without one was killed.
+
+    `attempts` are the places in the store of what every label ended with, as far as it ended with something.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ended: float
     states: dict[str, State]
+    attempts: dict[str, str] = {}
 
 
 class Tracker(Protocol):
