@@ -10,6 +10,7 @@ from pydantic import model_validator
 from pipeline import Context, Field, Stage, StageFailed
 from stages.kinds import Model, Preferences
 from stages.threads import cpus_by_threads
+from stages.work import tuning_flops
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -46,6 +47,9 @@ class Dpo(Stage[Model]):
     threads: int = Field(default=2, ge=1, description="CPU threads; results are exact for a fixed number")
 
     _cpus = model_validator(mode="before")(cpus_by_threads)
+
+    def flops(self) -> float | None:
+        return tuning_flops(self.model, 2 * self.steps * self.batch_size, self.max_length)
 
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer, generation config and model card."""

@@ -13,7 +13,9 @@ from pydantic import model_validator
 
 from pipeline import Context, Field, Stage, StageFailed
 from stages.kinds import Model, Tokenizer, Tokens
+from stages.model.config import matrix_parameters
 from stages.threads import cpus_by_threads
+from stages.work import training_flops
 
 if TYPE_CHECKING:
     from stages.model import Llama, LlamaConfig
@@ -66,6 +68,15 @@ class Pretrain(Stage[Model]):
     )
 
     _cpus = model_validator(mode="before")(cpus_by_threads)
+
+    def parameters(self) -> int:
+        """Weights that each token is multiplied with; those of the output only where the tokenizer's size is known."""
+        vocabulary = getattr(self.tokenizer.producer, "vocab_size", 0)
+        return matrix_parameters(self.depth, self.width, vocabulary if isinstance(vocabulary, int) else 0)
+
+    def flops(self) -> float:
+        """Of the updates alone: readings of the validation split are small beside them."""
+        return training_flops(self.parameters(), self.steps * self.batch * self.sequence)
 
     def run(self, out: Model, ctx: Context) -> None:
         import torch

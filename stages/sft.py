@@ -9,6 +9,7 @@ from pydantic import model_validator
 from pipeline import Context, Field, Stage, StageFailed
 from stages.kinds import Chats, Model
 from stages.threads import cpus_by_threads
+from stages.work import tuning_flops
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -39,6 +40,9 @@ class Sft(Stage[Model]):
     threads: int = Field(default=2, ge=1, description="CPU threads; results are exact for a fixed number")
 
     _cpus = model_validator(mode="before")(cpus_by_threads)
+
+    def flops(self) -> float | None:
+        return tuning_flops(self.model, self.steps * self.batch_size, self.max_length)
 
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer, generation config and model card."""

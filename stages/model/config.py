@@ -112,7 +112,18 @@ class LlamaConfig:
 
 def shape(depth: int, *, width: int = 0, **rest: Any) -> LlamaConfig:
     """The Llama that `depth` stands for: 48 of width for each block, heads of 64, a feed-forward of 8/3 the width."""
-    width = width or -(-48 * depth // HEAD) * HEAD
+    width, hidden = widths(depth, width)
     heads = width // HEAD
-    hidden = -(-8 * width // (3 * HEAD)) * HEAD
     return LlamaConfig(layers=depth, width=width, heads=heads, kv_heads=heads, hidden=hidden, **rest)
+
+
+def widths(depth: int, width: int = 0) -> tuple[int, int]:
+    """The sizes of the residual stream and of the feed-forward's inside that `shape` gives."""
+    width = width or -(-48 * depth // HEAD) * HEAD
+    return width, -(-8 * width // (3 * HEAD)) * HEAD
+
+
+def matrix_parameters(depth: int, width: int, vocab_size: int) -> int:
+    """The weights that each token is multiplied with: those of the blocks of such a Llama, and of its output."""
+    width, hidden = widths(depth, width)
+    return depth * (4 * width * width + 3 * width * hidden) + vocab_size * width
