@@ -13,17 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from pipeline import digest
+from pipeline import digest, verified
 from pipeline.cache import cache_folder
 from pipeline.digest import FileRecord
 from pipeline.errors import StoreError
+from pipeline.store_faults import explaining
+from pipeline.verified import Stamp
 
 SERVED = ("file", "memory")
 """Schemes opened through fsspec. Object stores come with their leases and conditional writes, and are refused until then."""
 
 
 class Files(Protocol):
-    """Files below one root. Names are relative POSIX paths."""
+    """Files below one root. Names are relative POSIX paths. Every verb raises StoreError where the store does not do it."""
 
     url: str
     local: Path
@@ -44,8 +46,8 @@ class Files(Protocol):
         """Write `name` in one act; False, and nothing changed, where it exists already."""
         ...
 
-    def publish(self, folder: Path, name: str) -> None:
-        """Put all of the local directory `folder` at `name`; it may be moved."""
+    def publish(self, folder: Path, name: str, stamps: Mapping[str, Stamp]) -> None:
+        """Put all of the local directory `folder` at `name`; it may be moved. `stamps` are of files known to be sound."""
         ...
 
     def withdraw(self, name: str, folder: Path) -> None:
@@ -53,8 +55,15 @@ class Files(Protocol):
         ...
 
     def open(self, name: str, files: Mapping[str, FileRecord]) -> Path:
-        """A local directory with what `publish` put at `name`. Raises FileNotFoundError, or StoreError for wrong bytes."""
+        """A local directory with what `publish` put at `name`, every file of it verified against `files`.
+
+        Raises FileNotFoundError where there is none, and Unsound for a file that is not as recorded.
+        """
         ...
+
+
+class Unsound(Exception):
+    """A file, named in full, is not what its manifest says: missing, altered, or not of the artifact at all."""
 
 
 class LocalFiles:
@@ -64,52 +73,64 @@ class LocalFiles:
         self.local, self.url = root, str(root)
 
     def read(self, name: str) -> bytes:
-        return (self.local / name).read_bytes()
+        with explaining(self.url, reading=True):
+            return (self.local / name).read_bytes()
 
     def exists(self, name: str) -> bool:
-        return (self.local / name).exists()
+        with explaining(self.url):
+            return (self.local / name).exists()
 
     def children(self, name: str) -> list[str]:
         try:
-            return sorted(entry.name for entry in os.scandir(self.local / name))
-        except (FileNotFoundError, NotADirectoryError):
+            with explaining(self.url, reading=True):
+                return sorted(entry.name for entry in os.scandir(self.local / name))
+        except FileNotFoundError:
             return []
 
     def create(self, name: str, data: bytes) -> bool:
-        target = self.local / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        with explaining(self.url):
+            target = self.local / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+            try:
+                with partial.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                return self._link(partial, target)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def _link(self, partial: Path, target: Path) -> bool:
         try:
-            with partial.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
             os.link(partial, target)
-            _sync_directory(target.parent)
-            return True
         except FileExistsError:
             return False
-        finally:
-            partial.unlink(missing_ok=True)
+        _sync_directory(target.parent)
+        return True
 
-    def publish(self, folder: Path, name: str) -> None:
-        (self.local / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(folder, self.local / name)
-        _sync_directory((self.local / name).parent)
+    def publish(self, folder: Path, name: str, stamps: Mapping[str, Stamp]) -> None:
+        with explaining(self.url):
+            place = self.local / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(folder, place)
+            verified.remember(place.with_name(verified.MEMORY), stamps)
+            _sync_directory(place.parent)
 
     def withdraw(self, name: str, folder: Path) -> None:
-        if (self.local / name).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(self.local / name, folder)
+        with explaining(self.url):
+            if (self.local / name).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(self.local / name, folder)
 
     def open(self, name: str, files: Mapping[str, FileRecord]) -> Path:
         path = self.local / name
-        if not path.is_dir():
-            raise FileNotFoundError(str(path))
-        for relative, record in files.items():
-            found = (path / relative).stat().st_size if (path / relative).is_file() else None
-            if found != record.size:
-                raise _not_as_recorded(f"{path / relative}")
+        with explaining(self.url, reading=True):
+            if not path.is_dir():
+                raise FileNotFoundError(str(path))
+            wrong = verified.faulty(path, files)
+        if wrong:
+            raise Unsound(f"{path / wrong[0]}")
         return path
 
 
@@ -149,7 +170,7 @@ class FsspecFiles:
         self.fs.mv(partial, self._at(name))
         return True
 
-    def publish(self, folder: Path, name: str) -> None:
+    def publish(self, folder: Path, name: str, stamps: Mapping[str, Stamp]) -> None:
         for path in digest.files_below(folder):
             target = self._at(f"{name}/{path.relative_to(folder).as_posix()}")
             self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
@@ -171,13 +192,9 @@ class FsspecFiles:
             self.fs.get_file(self._at(f"{name}/{relative}"), str(target))
             if digest.of_file(target) != record:
                 shutil.rmtree(partial)
-                raise _not_as_recorded(f"{self._at(name)}/{relative}")
+                raise Unsound(f"{self._at(name)}/{relative}")
         os.replace(partial, place)
         return place
-
-
-def _not_as_recorded(what: str) -> StoreError:
-    return StoreError(f"{what} is not what its manifest says", mend="delete that attempt's directory, then run again")
 
 
 def _sync_directory(path: Path) -> None:
@@ -197,7 +214,8 @@ def open_root(url: str) -> Files:
     if separator:
         return FsspecFiles(url, cache_folder() / "stores")
     root = Path(os.path.abspath(Path(url).expanduser()))
-    there = next(path for path in (root, *root.parents) if path.exists())
+    with explaining(str(root)):
+        there = next(path for path in (root, *root.parents) if path.exists())
     if not there.is_dir():
         raise StoreError(
             f"the store {root} cannot be made: {there} is not a directory", mend="give another with --store"
@@ -207,8 +225,9 @@ def open_root(url: str) -> Files:
 
 def check_writable(files: Files) -> None:
     """Raise StoreError where nothing can be written below the root of `files`."""
-    there = next(path for path in (files.local, *files.local.parents) if path.exists())
-    if not os.access(there, os.W_OK):
+    with explaining(files.url):
+        there = next(path for path in (files.local, *files.local.parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise StoreError(
             f"the store {files.url} is not writable", mend="change its permissions or give another with --store"
         )

@@ -19,13 +19,14 @@ from pydantic import BaseModel, ConfigDict
 from pipeline import canonical, digest
 from pipeline.code import code_record
 from pipeline.context import Backend, Context
-from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError, no_space
+from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError
 from pipeline.limits import StopWatch
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import CodeRecord, InputRecord, Manifest
 from pipeline.spent import Spent
 from pipeline.stage import Stage
 from pipeline.store import Attempt, Store
+from pipeline.store_faults import explained, of_store
 from pipeline.stream import Emitter, LineWriter
 from pipeline.wire import import_path, name_of, named, opened, plain
 
@@ -80,10 +81,9 @@ class Job(BaseModel):
 
     def resolve(self, inputs: Sequence[Manifest]) -> Manifest | None:
         """The attempt in force, if this job need not run."""
-        store = Store(self.store)
-        stage = self._open(store, inputs)
         if self.force:
             return None
+        store, stage = Store(self.store), self._drawn()
         found = store.in_force(stage.stage_name(), self._key(stage, inputs), self._code(stage).digest)
         return None if found is None or store.is_dropped(found) else found
 
@@ -94,18 +94,19 @@ class Job(BaseModel):
         try:
             try:
                 return self._execute(store, emit, inputs, executor, backend)
-            except OSError as fault:  # of the store itself; run() has its own
-                raise self.told(fault, store) from fault
+            except OSError as fault:  # of scratch, lease or log; run() has its own
+                raise explained(fault, str(store.local)) from fault
         except CorpusmillError as fault:
-            with contextlib.suppress(OSError):  # the fault itself is on its way
+            with contextlib.suppress(StoreError):  # the fault itself is on its way
                 emit("state", state="stopped" if isinstance(fault, Stopped) else "failed", fault=str(fault))
             raise
         finally:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(StoreError):
                 emit.close()
 
-    def _open(self, store: Store, inputs: Sequence[Manifest]) -> Stage[Any]:
-        return self.load({place: store.data(inputs[parent]) for place, (parent, _) in self.inputs.items()})
+    def _drawn(self) -> Stage[Any]:
+        """The stage with its inputs unopened: enough for its key, so that what is cached never asks for their bytes."""
+        return self.load({place: Path(place) for place in self.inputs})
 
     def _key(self, stage: Stage[Any], inputs: Sequence[Manifest]) -> str:
         return canonical.key(stage, {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()})
@@ -122,7 +123,7 @@ class Job(BaseModel):
     def _execute(
         self, store: Store, emit: Emitter, inputs: Sequence[Manifest], executor: str, backend: Backend | None
     ) -> Manifest:
-        stage = self._open(store, inputs)
+        stage = self._drawn()
         key, code = self._key(stage, inputs), self._code(stage)
         asked = time.time()
 
@@ -159,6 +160,7 @@ class Job(BaseModel):
         ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=stop.look)
         emit.pulse = spent.beat
         try:
+            stage = self.load({place: store.data(inputs[parent]) for place, (parent, _) in self.inputs.items()})
             self._run(store, emit, stage, ctx, attempt)
             files = attempt.workspace.seal()
             if not files:
@@ -174,7 +176,7 @@ class Job(BaseModel):
             )  # fmt: skip
             store.publish(attempt, manifest)
         except BaseException:
-            with contextlib.suppress(OSError):  # the fault itself is on its way
+            with contextlib.suppress(OSError, StoreError):  # the fault itself is on its way
                 spent.tell()
             raise
         spent.published()
@@ -211,12 +213,10 @@ class Job(BaseModel):
                 writer.close()
 
     def told(self, fault: Exception, store: Store) -> CorpusmillError:
-        """A bug in the stage, or a full disk, as the fault that a person reads; the traceback is in the stage's log."""
-        if no_space(fault):
-            return StoreError(
-                f"stage {self.label!r}: no space left on the disk of {store.local}",
-                mend="free some space and run the same command again; what was committed is kept",
-            )
+        """A bug in the stage, or a fault of the disk, as what a person reads; the traceback is in the stage's log."""
+        if isinstance(fault, OSError) and of_store(fault, store.local):
+            told = explained(fault, str(store.local))
+            return StoreError(f"stage {self.label!r}: {told.message}", mend=told.mend)
         frame = traceback.extract_tb(fault.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}"
         log = store.logs(self.run) / f"{self.label}.txt"

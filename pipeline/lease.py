@@ -10,27 +10,36 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from pipeline.store_faults import explaining
 
 
 @contextmanager
 def held(path: Path, on_wait: Callable[[], None] = lambda: None, poll_seconds: float = 0.2) -> Iterator[None]:
     """Hold the lock file at `path`; where another process has it, call `on_wait` once and wait."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with explaining(str(path.parent)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
         told = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    on_wait()
-                    told = True
-                time.sleep(poll_seconds)
+        while not _locked(file):
+            if not told:
+                on_wait()
+                told = True
+            time.sleep(poll_seconds)
         try:
             yield
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_held(path: Path) -> bool:

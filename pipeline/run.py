@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
-from pipeline.errors import CorpusmillError, Stopped
+from pipeline.errors import CorpusmillError, StoreError, Stopped
 from pipeline.events import Event
 from pipeline.executor import Executor
 from pipeline.files import check_writable
@@ -157,7 +157,7 @@ class _Driver:
                 self._execute()
         finally:
             self.teller.close("finished" if self.outcome.ok else "failed")
-            with contextlib.suppress(OSError):  # a full disk was told by a stage
+            with contextlib.suppress(StoreError):  # a full disk was told by a stage
                 self.store.record(record.run, "end.json", self._end())
 
     def _end(self) -> EndRecord:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import time
 import uuid
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline import lease
 from pipeline.errors import StoreError
-from pipeline.files import open_root
+from pipeline.files import Unsound, open_root
 from pipeline.manifest import SCHEMA, Acceptance, Manifest, StopRecord
 from pipeline.workspace import Workspace
 
@@ -59,7 +60,7 @@ class Store:
         """Who declared the attempt good for code of this digest, if anybody did."""
         try:
             text = self.files.read(f"{place_of(manifest)}/accepted/{code_digest[:16]}.json")
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
         return Acceptance.model_validate_json(text)
 
@@ -86,29 +87,26 @@ class Store:
         return [name for name in self.files.children("") if not name.startswith(".")]
 
     def data(self, manifest: Manifest) -> Path:
-        """The local directory of an artifact. Raises StoreError where its data has gone."""
+        """The local directory of an artifact, verified. Raises StoreError where its data has gone or is not as recorded."""
         name = f"{place_of(manifest)}/data"
+        mend = f"see what else is wrong with corpusmill verify; build it again with --rebuild {manifest.label}"
         try:
             return self.files.open(name, manifest.files)
         except FileNotFoundError:
-            raise StoreError(
-                f"the data of {manifest.label} is missing: {self.url}/{name}",
-                mend="delete the directory above it, then run again",
-            ) from None
+            raise StoreError(f"the data of {manifest.label} is missing: {self.url}/{name}", mend=mend) from None
+        except Unsound as fault:
+            raise StoreError(f"{fault} is not what its manifest says", mend=mend) from None
 
     def _manifest(self, attempt: str) -> Manifest | None:
         name = f"{attempt}/manifest.json"
         try:
             text = self.files.read(name)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
         try:
             return Manifest.model_validate_json(text)
         except ValidationError:
-            raise StoreError(
-                f"{self.url}/{name} is not a manifest of schema {SCHEMA}: truncated, or written by a newer version",
-                mend="upgrade corpusmill, or delete that attempt's directory to build it again",
-            ) from None
+            raise _unreadable(f"{self.url}/{name}", text) from None
 
     @contextmanager
     def attempt(self, stage: str, key: str, code_digest: str, on_wait: Callable[[], None]) -> Iterator[Attempt]:
@@ -133,7 +131,7 @@ class Store:
     def publish(self, attempt: Attempt, manifest: Manifest) -> None:
         """Put the data into its place, then write the manifest: from that moment the attempt exists."""
         place = _place(attempt.stage, attempt.key, attempt.name)
-        self.files.publish(attempt.workspace.data, f"{place}/data")
+        self.files.publish(attempt.workspace.data, f"{place}/data", attempt.workspace.stamps)
         self._create(f"{place}/manifest.json", manifest)
         shutil.rmtree(attempt.workspace.folder, ignore_errors=True)
 
@@ -160,6 +158,21 @@ class Store:
     def logs(self, run: str) -> Path:
         """Where the logs of a run's stages lie on this machine."""
         return self.local / ".runs" / run / "logs"
+
+
+def _unreadable(where: str, text: bytes) -> StoreError:
+    """Why a manifest cannot be read: it is of a newer schema, or not whole."""
+    with contextlib.suppress(ValueError, AttributeError, TypeError):
+        written = int(json.loads(text).get("schema_version", 0))
+        if written > SCHEMA:
+            return StoreError(
+                f"{where} is a manifest of schema {written}, and this corpusmill reads schemas up to {SCHEMA}",
+                mend="upgrade corpusmill: the store was written by a newer one",
+            )
+    return StoreError(
+        f"{where} is truncated or damaged: it is no manifest",
+        mend="see what else is wrong with corpusmill verify; delete its directory to build that artifact again",
+    )
 
 
 def place_of(manifest: Manifest) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import StoreError
 from pipeline.events import Event, EventKind
 from pipeline.store import Store
 
@@ -42,7 +43,7 @@ class Emitter:
 
     def _beat(self) -> None:
         while not self._closed.wait(FLUSH_SECONDS):
-            with contextlib.suppress(OSError):  # a full disk is told by the stage, not by its heartbeat
+            with contextlib.suppress(OSError, StoreError):  # a full disk is told by the stage, not by its heartbeat
                 self.pulse()
                 self.flush()
 
@@ -70,13 +71,18 @@ class Follower:
         self._seen: dict[str, set[str]] = {label: set() for label in labels}
 
     def new(self) -> Iterator[Event]:
-        """Events not returned before."""
+        """Events not returned before. What cannot be read now is read at a later look."""
         for label in self._labels:
-            for name in self._files.children(f"{self._folder}/{label}"):
-                if name.endswith(".jsonl") and not name.startswith(".") and name not in self._seen[label]:
-                    self._seen[label].add(name)
-                    for line in self._files.read(f"{self._folder}/{label}/{name}").decode().rstrip("\n").split("\n"):
-                        yield Event.model_validate_json(line)
+            with contextlib.suppress(StoreError):  # the jobs themselves say what is wrong with the store
+                yield from self._of(label)
+
+    def _of(self, label: str) -> Iterator[Event]:
+        for name in self._files.children(f"{self._folder}/{label}"):
+            if name.endswith(".jsonl") and not name.startswith(".") and name not in self._seen[label]:
+                text = self._files.read(f"{self._folder}/{label}/{name}").decode()
+                self._seen[label].add(name)
+                for line in text.rstrip("\n").split("\n"):
+                    yield Event.model_validate_json(line)
 
 
 class LineWriter:

@@ -17,9 +17,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from pipeline import digest
+from pipeline import digest, verified
 from pipeline.digest import FileRecord
 from pipeline.errors import StageFailed
+from pipeline.verified import Stamp
 
 
 class Workspace:
@@ -36,6 +37,7 @@ class Workspace:
         self._files: dict[str, tuple[int, int, FileRecord]] = {}
         self._values: dict[str, Any] = {}
         self._number = 0
+        self.stamps: dict[str, Stamp] = {}
         self._recover()
 
     def _recover(self) -> None:
@@ -126,11 +128,13 @@ class Workspace:
         """The record of every file below data/, reusing digests taken at commit where size and time still agree."""
         sealed = {}
         for path in digest.files_below(self.data):
-            name = path.relative_to(self.folder).as_posix()
+            name, within = path.relative_to(self.folder).as_posix(), path.relative_to(self.data).as_posix()
             known = name in self._files and self._unchanged(name)
             if not known:
+                _backdate(path)
                 _sync(path)
-            sealed[path.relative_to(self.data).as_posix()] = self._files[name][2] if known else digest.of_file(path)
+            self.stamps[within] = verified.stamp(path)  # before the digest: what is written after it shows
+            sealed[within] = self._files[name][2] if known else digest.of_file(path)
         return sealed
 
 

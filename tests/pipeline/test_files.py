@@ -48,7 +48,7 @@ def test_a_published_directory_opens_with_the_same_bytes(files: Files, tmp_path:
     (folder / "one").write_bytes(b"1")
     (folder / "below" / "two").write_bytes(b"22")
     records = {path.relative_to(folder).as_posix(): digest.of_file(path) for path in digest.files_below(folder)}
-    files.publish(folder, "x/data")
+    files.publish(folder, "x/data", {})
     opened = files.open("x/data", records)
     assert {path.relative_to(opened).as_posix(): digest.of_file(path) for path in digest.files_below(opened)} == records
 
@@ -57,7 +57,7 @@ def test_a_publish_cut_short_can_be_undone(files: Files, tmp_path: Path) -> None
     folder = tmp_path / "made"
     folder.mkdir()
     (folder / "one").write_bytes(b"1")
-    files.publish(folder, "x/data")
+    files.publish(folder, "x/data", {})
     files.withdraw("x/data", folder)
     assert (folder / "one").read_bytes() == b"1"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import Dag, StoreError
+from pipeline.digest import of_file
 from pipeline.executor import Inline
 from pipeline.request import Request
 from pipeline.run import Outcome, run
@@ -31,8 +32,8 @@ run(Dag(Say(words=("a", "b", "c", "d"), trace=trace, die_at="c")), Store(root), 
 """
 
 
-def execute(dag: Dag, root: Path) -> Outcome:
-    return run(dag, Store(str(root)), name="toys", dials={}, executor=Inline)
+def execute(dag: Dag, root: Path, force: tuple[str, ...] = ()) -> Outcome:
+    return run(dag, Store(str(root)), name="toys", dials={}, executor=Inline, request=Request(rebuild=force))
 
 
 def killed_once(tmp_path: Path) -> Dag:
@@ -107,6 +108,41 @@ def test_data_that_was_cut_short_is_never_an_input(tmp_path: Path) -> None:
     assert "000.txt is not what its manifest says" in str(failed.faults["upper"])
 
 
+def spoil(path: Path) -> None:
+    """Other bytes, as many."""
+    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+
+
+def test_a_stage_never_starts_on_an_input_with_other_bytes(tmp_path: Path) -> None:
+    outcome = execute(line(), tmp_path)
+    spoil(outcome.data("say") / "000.txt")
+    failed = execute(line(limit=1), tmp_path)
+    told = str(failed.faults["upper"])
+    assert "000.txt is not what its manifest says" in told and "--rebuild say" in told
+    assert Store(str(tmp_path)).of_stage("upper") == [outcome.manifests["upper"]]
+    assert execute(line(limit=1), tmp_path, force=("say",)).ok, "the mend that was named mends it"
+
+
+def test_a_file_that_is_not_of_the_artifact_is_no_input(tmp_path: Path) -> None:
+    (execute(line(), tmp_path).data("say") / "extra.txt").write_text("stray")
+    assert "extra.txt is not what its manifest says" in str(execute(line(limit=1), tmp_path).faults["upper"])
+
+
+def test_a_digest_is_taken_again_only_where_a_file_was_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = execute(line(), tmp_path).manifests["say"]
+    taken: list[str] = []
+    monkeypatch.setattr("pipeline.verified.digest.of_file", lambda path: taken.append(path.name) or of_file(path))
+    data = Store(str(tmp_path)).data(made)
+    assert taken == [], "publishing took them"
+    os.utime(data / "001.txt")
+    Store(str(tmp_path)).data(made)
+    assert taken == ["001.txt"]
+    (data.parent / "verified.json").write_text("{")
+    Store(str(tmp_path)).data(made)
+    Store(str(tmp_path)).data(made)
+    assert taken == ["001.txt", "000.txt", "001.txt"]
+
+
 def test_another_keys_broken_manifest_stops_nobody(tmp_path: Path) -> None:
     made = execute(line(words="old"), tmp_path).manifests["say"]
     (tmp_path / "say" / made.key / made.attempt / "manifest.json").write_text("{")
@@ -129,11 +165,19 @@ def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(tmp_path: Path)
         subprocess.run(["umount", "-l", str(tmp_path / "store")], check=True)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"schema_version": 3}', "[]"])
-def test_a_manifest_that_cannot_be_read_is_one_clear_error(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "{", '{"schema_version": 2}', "[]"])
+def test_a_manifest_that_was_cut_short_is_one_clear_error(tmp_path: Path, text: str) -> None:
     made = execute(line(), tmp_path).manifests["say"]
     (tmp_path / "say" / made.key / made.attempt / "manifest.json").write_text(text)
-    with pytest.raises(StoreError, match="is not a manifest of schema 2: truncated, or written by a newer version"):
+    with pytest.raises(StoreError, match=f"{made.attempt}/manifest.json is truncated or damaged"):
+        execute(line(), tmp_path)
+
+
+def test_a_manifest_of_a_newer_schema_asks_for_an_upgrade(tmp_path: Path) -> None:
+    made = execute(line(), tmp_path).manifests["say"]
+    path = tmp_path / "say" / made.key / made.attempt / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99, "novel": 1}))
+    with pytest.raises(StoreError, match="manifest of schema 99, and this corpusmill reads schemas up to 2\n.*upgrade"):
         execute(line(), tmp_path)
 
 
