@@ -42,8 +42,8 @@ Told = tuple[Any, CorpusmillError | None, str]
 class RayBackend:
     """Spreads the work of `job` over the cluster that this worker belongs to."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, links: Any, ticket: str) -> None:
+        self._job, self._links, self._ticket = job, links, ticket
         self._cpus = int(_ray.cluster_resources().get("CPU", 1))
         self._retries = int(job.resources.get("retries", 0))
 
@@ -67,7 +67,7 @@ class RayBackend:
                     yield index, self._value(ref, f"shard {index}")
         finally:
             for ref in flying:
-                ray.cancel(ref)
+                ray.cancel(ref, force=True)  # it may be stuck in C code
 
     def _value(self, ref: Any, what: str) -> Any:
         try:
@@ -101,6 +101,17 @@ class RayBackend:
             for actor in actors:
                 ray.kill(actor)
             remove_placement_group(group)
+
+    @contextlib.contextmanager
+    def limited(self, minutes: float) -> Generator[None]:
+        """Let the link of this stage end this worker, should the stage not come back soon after `minutes`."""
+        if minutes:
+            self._links.begins.remote(self._ticket, minutes)
+        try:
+            yield
+        finally:
+            if minutes:
+                self._links.ends.remote(self._ticket)
 
     def _gathered(self, refs: list[Any]) -> list[Any]:
         """The values by rank; the first worker to fail ends the wait for those that now wait for it."""

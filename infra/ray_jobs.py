@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+import uuid
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 import ray
@@ -15,7 +14,11 @@ from infra.ray_environment import enter
 from infra.ray_faults import AGAIN, ended, failed, fault_in, manifest_in
 from pipeline.errors import CorpusmillError, StageFailed
 from pipeline.job import Job
+from pipeline.limits import overdue
 from pipeline.resources import Resources
+
+GRACE_SECONDS = 5.0
+"""How long a stage may take to end itself at its limit: one that is stuck in C code never does."""
 
 
 class Links:
@@ -23,6 +26,11 @@ class Links:
 
     Ray calls `link` once the parents' ends, its arguments, are there; it starts the job only if it must run.
     """
+
+    def __init__(self) -> None:
+        self._running: dict[str, Any] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._overdue: set[str] = set()
 
     async def link(self, text: str, *parents: str) -> str:
         """The end of the job in `text`, given those of its parents in order; the first fault of theirs is its own."""
@@ -45,11 +53,35 @@ class Links:
             memory=int(asked.memory_gib * 2**30) or None,
             max_retries=asked.retries,
         )
+        ticket = uuid.uuid4().hex
+        self._running[ticket] = task.remote(text, list(parents), ray.get_runtime_context().current_actor, ticket)
         try:
-            return str(await task.remote(text, list(parents)))
+            return str(await self._running[ticket])
         except ray.exceptions.RayError as fault:
+            if ticket in self._overdue:
+                return failed(overdue(job.label, asked.minutes))
             cause = getattr(fault, "cause", None)
             return failed(cause) if isinstance(cause, CorpusmillError) else lost(f"stage {job.label!r}", fault)
+        finally:
+            await self.ends(ticket)
+            self._overdue.discard(ticket)
+            del self._running[ticket]
+
+    async def begins(self, ticket: str, minutes: float) -> None:
+        """The stage of `ticket` begins, perhaps once more; where it does not end in time, its worker is killed."""
+        await self.ends(ticket)
+        if ticket in self._running:
+            later = asyncio.get_running_loop().call_later
+            self._timers[ticket] = later(minutes * 60 + GRACE_SECONDS, self._kill, ticket)
+
+    async def ends(self, ticket: str) -> None:
+        """The stage of `ticket` has come back by itself."""
+        if timer := self._timers.pop(ticket, None):
+            timer.cancel()
+
+    def _kill(self, ticket: str) -> None:
+        self._overdue.add(ticket)
+        ray.cancel(self._running[ticket], force=True)
 
 
 def _resolve(job: Job, parents: Sequence[str]) -> str | None:
@@ -64,24 +96,12 @@ def _resolve(job: Job, parents: Sequence[str]) -> str | None:
         raise StageFailed(f"stage {job.label!r} cannot be opened: {type(fault).__name__}: {fault}") from fault
 
 
-def execute(text: str, parents: Sequence[str]) -> str:
+def execute(text: str, parents: Sequence[str], links: Any, ticket: str) -> str:
     """Run one job here, its shards on the cluster. Ray retries a lost worker: the job goes on from its commits."""
     enter()
     job = Job.model_validate_json(text)
-    limit = float(job.resources.get("minutes", 0))
-
-    def expired(number: int, frame: FrameType | None) -> None:
-        raise StageFailed(
-            f"stage {job.label!r} ran longer than its limit of {limit:g} minutes",
-            mend="raise resources.minutes, then run the same command again",
-        )
-
-    signal.signal(signal.SIGALRM, expired)
-    signal.setitimer(signal.ITIMER_REAL, limit * 60)
-    try:
-        return ended(job.execute([manifest_in(end) for end in parents], executor="ray", backend=RayBackend(job)))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    backend = RayBackend(job, links, ticket)
+    return ended(job.execute([manifest_in(end) for end in parents], executor="ray", backend=backend))
 
 
 def lost(what: str, fault: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Backend(Protocol):
-    """How an executor spreads the work of one stage. Both calls return or raise; neither commits anything."""
+    """How an executor spreads the work of one stage, and holds it to its limit. Nothing is committed here."""
 
     def map(
         self, function: Callable[[Any, Path], Any], calls: Sequence[tuple[int, Any, Path]]
@@ -29,6 +29,10 @@ class Backend(Protocol):
 
     def gang(self, function: Callable[[], Any], workers: int) -> list[Any]:
         """Call `function` on `workers` co-scheduled workers under torchrun's environment contract; values by rank."""
+        ...
+
+    def limited(self, minutes: float) -> AbstractContextManager[None]:
+        """End this process from outside, where what is inside goes on well beyond `minutes` (0: no limit)."""
         ...
 
 
@@ -45,6 +49,9 @@ class Serial:
         if workers != 1:
             raise ValueError("this executor runs one worker; use the ray executor for a gang")
         return [function()]
+
+    def limited(self, minutes: float) -> AbstractContextManager[None]:
+        return nullcontext()  # nobody is outside
 
 
 class Context:

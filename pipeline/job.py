@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline import canonical, digest
 from pipeline.code import code_record
-from pipeline.context import Backend, Context
+from pipeline.context import Backend, Context, Serial
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError
-from pipeline.limits import StopWatch
+from pipeline.limits import Limits
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import CodeRecord, InputRecord, Manifest
 from pipeline.spent import Spent
@@ -29,6 +29,8 @@ from pipeline.store import Attempt, Store
 from pipeline.store_faults import explained, of_store
 from pipeline.stream import Emitter, LineWriter
 from pipeline.wire import import_path, name_of, named, opened, plain
+
+ALONE = Serial()
 
 
 class Job(BaseModel):
@@ -87,7 +89,7 @@ class Job(BaseModel):
         found = store.in_force(stage.stage_name(), self._key(stage, inputs), self._code(stage).digest)
         return None if found is None or store.is_dropped(found) else found
 
-    def execute(self, inputs: Sequence[Manifest], *, executor: str, backend: Backend | None = None) -> Manifest:
+    def execute(self, inputs: Sequence[Manifest], *, executor: str, backend: Backend = ALONE) -> Manifest:
         """The attempt in force, or a new one made here. Raises CorpusmillError; a bug in the stage becomes StageFailed."""
         store = Store(self.store)
         emit = Emitter(store, self.run, self.label)
@@ -121,7 +123,7 @@ class Job(BaseModel):
         return code
 
     def _execute(
-        self, store: Store, emit: Emitter, inputs: Sequence[Manifest], executor: str, backend: Backend | None
+        self, store: Store, emit: Emitter, inputs: Sequence[Manifest], executor: str, backend: Backend
     ) -> Manifest:
         stage = self._drawn()
         key, code = self._key(stage, inputs), self._code(stage)
@@ -151,17 +153,18 @@ class Job(BaseModel):
         code: CodeRecord,
         inputs: Sequence[Manifest],
         executor: str,
-        backend: Backend | None,
+        backend: Backend,
     ) -> Manifest:
-        stop = StopWatch(store, self.run, self.label)
-        stop.look()
+        limits = Limits(store, self.run, self.label, stage.resources.minutes)
+        limits.look()
         emit("state", state="resumed" if attempt.resumed else "started", key=attempt.key)
         spent = Spent(attempt.workspace.folder / "spent", Meter(stage.resources), emit)
-        ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=stop.look)
+        ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=limits.look)
         emit.pulse = spent.beat
         try:
             stage = self.load({place: store.data(inputs[parent]) for place, (parent, _) in self.inputs.items()})
-            self._run(store, emit, stage, ctx, attempt)
+            with limits.timed(), backend.limited(stage.resources.minutes):
+                self._run(store, emit, stage, ctx, attempt)
             files = attempt.workspace.seal()
             if not files:
                 raise StageFailed(

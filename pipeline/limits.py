@@ -1,28 +1,65 @@
-"""What ends a stage before it is done: a request to stop, looked for at each commit."""
+"""What ends a stage before it is done: its limit of time, and a request to stop its run, looked for at each commit."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from pipeline.errors import Stopped
+from pipeline.errors import StageFailed, Stopped
 from pipeline.store import Store
 
 LOOK_SECONDS = 1.0
 """Between two looks into a remote store; a local one is cheap to ask at every commit."""
 
 
-class StopWatch:
-    """Whether a run was asked to stop, asked on behalf of its stage `label`."""
+class Limits:
+    """The limits of the stage `label` of a run; `minutes` of 0 is no limit of time."""
 
-    def __init__(self, store: Store, run: str, label: str) -> None:
-        self._store, self._run, self._label = store, run, label
+    def __init__(self, store: Store, run: str, label: str, minutes: float = 0) -> None:
+        self._store, self._run, self._label, self._minutes = store, run, label, minutes
         self._pause = LOOK_SECONDS if "://" in store.url else 0.0
-        self._looked = float("-inf")
+        self._looked, self._deadline = float("-inf"), float("inf")
 
     def look(self) -> None:
-        """Raise Stopped if the run was asked to stop; what the stage has committed is kept."""
+        """Raise Stopped if the run was asked to stop, StageFailed if time is up; what was committed is kept."""
+        if time.monotonic() > self._deadline:
+            raise overdue(self._label, self._minutes)
         if time.monotonic() - self._looked < self._pause:
             return
         self._looked = time.monotonic()
         if why := self._store.stop_asked(self._run):
             raise Stopped(f"stage {self._label!r} was stopped: {why}", mend="run again to go on from its last commit")
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Raise StageFailed when what is inside takes too long: at once in the main thread, in any other at its next commit.
+
+        Python interrupts no thread but the main one, and that one only between two instructions: what is stuck in C code
+        is for the executor to end.
+        """
+        self._deadline = time.monotonic() + self._minutes * 60 if self._minutes else float("inf")
+        if not self._minutes or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, self._minutes * 60)
+        try:
+            yield
+        except KeyboardInterrupt:  # what everything that waits knows to end at, Ray's C++ among it, and no Exception
+            if time.monotonic() < self._deadline:
+                raise
+            raise overdue(self._label, self._minutes) from None
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+def overdue(label: str, minutes: float) -> StageFailed:
+    """That a stage took longer than it may."""
+    return StageFailed(
+        f"stage {label!r} ran longer than its limit of {minutes:g} minutes",
+        mend="raise resources.minutes, then run the same command again; what was committed is kept",
+    )

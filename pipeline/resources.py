@@ -14,6 +14,6 @@ class Resources(BaseModel):
     gpus: int = Field(default=0, ge=0, description="GPUs held while the stage runs")
     gpu: str = Field(default="", description="type of GPU, for example H100")
     memory_gib: float = Field(default=0, ge=0, description="memory in GiB; 0 leaves it to the executor")
-    minutes: float = Field(default=0, ge=0, description="time limit in minutes; 0 means none")
+    minutes: float = Field(default=0, ge=0, description="time limit of one try, in minutes; 0 means none")
     retries: int = Field(default=2, ge=0, description="times that a lost machine is tried again; a bug never is")
     dollars_per_hour: float = Field(default=0, ge=0, description="price of the machine; 0 means not priced")

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
-from pipeline.errors import CorpusmillError, StoreError, Stopped
+from pipeline.errors import CorpusmillError, Stopped, StoreError
 from pipeline.events import Event
 from pipeline.executor import Executor
 from pipeline.files import check_writable

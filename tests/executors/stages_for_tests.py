@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +124,42 @@ class Sleeps(Stage[Words]):
             Path(self.begun).write_text(str(os.getpid()))
         time.sleep(self.seconds)
         (out.path / "slept.txt").write_text("slept")
+
+
+class Stuck(Stage[Words]):
+    """Commits a file, then never comes back from C code, where no signal reaches it: in itself or in a shard."""
+
+    in_shard: bool = Field(default=False, description="be stuck in a shard")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        (ctx.scratch / "kept").write_text("kept")
+        ctx.commit(ctx.scratch / "kept")
+        if self.in_shard:
+            ctx.map(self._stay, ["a"])
+        self._stay("a", out.path)
+
+    def _stay(self, word: str, folder: Path) -> int:
+        deque(itertools.count(), maxlen=0)
+        return 1
+
+
+class Stubborn(Stage[Words]):
+    """Commits a shard, then waits, and goes on waiting whatever is raised."""
+
+    trace: str = Field(default="", description="file to which its first shard appends")
+    seconds: float = Field(default=600.0, description="how long it waits")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        ctx.map(self._first, ["first"])
+        while self.seconds:
+            with contextlib.suppress(Exception):
+                time.sleep(self.seconds)
+
+    def _first(self, word: str, folder: Path) -> int:
+        with open(self.trace, "a") as file:
+            file.write(word)
+        (folder / "first.txt").write_text(word)
+        return 1
 
 
 class Tells(Stage[Words]):

@@ -19,7 +19,7 @@ from pipeline import Resources, StageFailed
 from pipeline.errors import UsageError
 from pipeline.job import Job
 from tests.executors.helpers import SECONDS, Hand, words_in
-from tests.executors.stages_for_tests import DiesBetween, Ganged, Maps, Meets, Sleeps, Tells
+from tests.executors.stages_for_tests import DiesBetween, Ganged, Maps, Meets, Sleeps, Stuck, Tells
 from tests.pipeline.toys import Join, Say, Upper
 
 
@@ -129,6 +129,19 @@ def test_a_machine_without_ray_is_told_what_to_install(tmp_path: Path, monkeypat
 def test_a_stage_that_outruns_its_time_limit_fails(hand: Hand) -> None:
     with pytest.raises(StageFailed, match=r"'sleeps' ran longer than its limit of 0.005 minutes"):
         hand.made(Sleeps(resources=Resources(minutes=0.005)))
+
+
+@pytest.mark.parametrize("in_shard", [False, True])
+def test_what_is_stuck_in_c_code_is_ended_all_the_same(hand: Hand, in_shard: bool) -> None:
+    hand.made(Say(label="before"))  # a worker for shards is warm
+    stage = Stuck(in_shard=in_shard, resources=Resources(minutes=0.02, retries=1))
+    began = time.monotonic()
+    with pytest.raises(StageFailed, match=r"'stuck' ran longer than its limit of 0.02 minutes") as raised:
+        hand.made(stage)
+    assert "what was committed is kept" in raised.value.mend and time.monotonic() - began < 20
+    commits = list(hand.root.glob(".partial/stuck/*/*/commits/*.json"))
+    assert len(commits) == 1
+    assert hand.text(hand.made(Say(words=("free",), label="after"))) == "free", "its CPU was given back"
 
 
 def test_a_stage_may_use_every_thread_whatever_ran_before_it(hand: Hand) -> None:

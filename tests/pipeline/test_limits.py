@@ -1,20 +1,22 @@
-"""A run that is asked to stop ends at the next commit of each stage, and the next run goes on from there."""
+"""A stage ends at its limit of time, and at its next commit where its run is asked to stop; the next run goes on from there."""
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from pipeline import Context, Stage
+from pipeline import Context, Resources, Stage, StageFailed
 from pipeline.errors import Stopped
 from pipeline.job import Job
-from pipeline.limits import StopWatch
+from pipeline.limits import Limits
 from pipeline.manifest import Manifest
 from pipeline.store import Store
 from pipeline.workspace import Workspace
+from tests.executors.stages_for_tests import Stubborn
 from tests.pipeline.toys import Say, Slow, Words
 
 
@@ -84,7 +86,7 @@ def test_a_remote_store_is_asked_at_most_once_a_second(tmp_path: Path, root: str
             return super().stop_asked(run)
 
     store = Counts(root if "://" in root else str(tmp_path))
-    watch = StopWatch(store, "run", "say")
+    watch = Limits(store, "run", "say")
     for _ in range(50):
         watch.look()
     assert store.asked == looks
@@ -93,3 +95,37 @@ def test_a_remote_store_is_asked_at_most_once_a_second(tmp_path: Path, root: str
         time.sleep(1)
         with pytest.raises(Stopped):
             watch.look()
+
+
+def test_a_stage_that_takes_too_long_is_ended_whatever_it_catches_and_keeps_its_commits(tmp_path: Path) -> None:
+    trace, before = tmp_path / "trace", signal.getsignal(signal.SIGALRM)
+    stage = Stubborn(trace=str(trace), resources=Resources(minutes=0.005))
+    began = time.monotonic()
+    with pytest.raises(StageFailed, match="'stubborn' ran longer than its limit of 0.005 minutes") as raised:
+        execute(stage, tmp_path / "store", "first")
+    assert "raise resources.minutes" in raised.value.mend and time.monotonic() - began < 5
+    assert signal.getsignal(signal.SIGALRM) == before and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    with pytest.raises(StageFailed, match="ran longer"):
+        execute(stage, tmp_path / "store", "second")
+    assert trace.read_text() == "first", "its first shard had been committed"
+
+
+def test_outside_the_main_thread_a_limit_holds_at_the_next_commit(tmp_path: Path) -> None:
+    faults: list[Exception] = []
+
+    def work() -> None:
+        try:
+            execute(Slow(trace=str(tmp_path / "trace"), resources=Resources(minutes=0.001)), tmp_path / "store", "run")
+        except StageFailed as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert "limit of 0.001 minutes" in str(faults[0]) and (tmp_path / "trace").read_text() == "a"
+
+
+def test_a_ctrl_c_within_the_limit_is_not_taken_for_its_end(tmp_path: Path) -> None:
+    limits = Limits(Store(str(tmp_path)), "run", "say", 1)
+    with pytest.raises(KeyboardInterrupt), limits.timed():
+        raise KeyboardInterrupt
