@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.errors import CorpusmillError, DecisionNeeded, UsageError, no_space
+from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped, UsageError, no_space
 
 app = typer.Typer(
     name="corpusmill",
@@ -110,9 +110,8 @@ def run(
     opened = Store(store)
     outcome = _watched(drawn, opened, name, values, executor, tracker, request)
     if outcome.stopped:
-        raise DecisionNeeded(
-            "stopped before the end; what was committed is kept", mend=f"to go on, raise the limit: {_again()}"
-        )
+        why = next(fault.message for fault in outcome.faults.values() if isinstance(fault, Stopped))
+        raise DecisionNeeded(f"{why}; what was committed is kept", mend=f"raise the limit, then run again: {_again()}")
     if not outcome.ok:
         raise CorpusmillError("some stages have no artifact", mend=f"mend what is wrong, then run again: {_again()}")
     for line in drawn.summary(outcome) if drawn.summary and not (only or start or until) else []:

@@ -23,6 +23,8 @@ from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError
 from pipeline.limits import Limits
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import CodeRecord, InputRecord, Manifest
+from pipeline.prices import priced
+from pipeline.resources import Resources
 from pipeline.spent import Spent
 from pipeline.stage import Stage
 from pipeline.store import Attempt, Store
@@ -66,7 +68,7 @@ class Job(BaseModel):
             settings={name: plain(getattr(bare, name)) for name in type(bare).model_fields},
             parents=tuple(labels),
             inputs={place: (labels.index(makers[place]), kinds[place]) for place in makers},
-            resources=stage.resources.model_dump(),
+            resources=priced(stage.resources).model_dump(),
             code=code_record(type(stage)).digest,
             path=import_path(type(stage)),
             force=force,
@@ -158,7 +160,7 @@ class Job(BaseModel):
         limits = Limits(store, self.run, self.label, stage.resources.minutes)
         limits.look()
         emit("state", state="resumed" if attempt.resumed else "started", key=attempt.key)
-        spent = Spent(attempt.workspace.folder / "spent", Meter(stage.resources), emit)
+        spent = Spent(attempt.workspace.folder / "spent", Meter(Resources.model_validate(self.resources)), emit)
         ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=limits.look)
         emit.pulse = spent.beat
         try:

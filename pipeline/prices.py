@@ -119,3 +119,9 @@ def peak_flops(resources: Resources) -> float | None:
     """Floating-point operations a second of the GPUs that a stage names, at best; None without a type that is known."""
     gpu = prices().gpu.get(resources.gpu)
     return None if gpu is None or gpu.flops is None else gpu.flops * max(1, resources.gpus)
+
+
+def priced(resources: Resources) -> Resources:
+    """The same with the price an hour that is known here, for a machine that knows nothing of prices."""
+    price = hourly(resources)
+    return resources if price is None else resources.model_copy(update={"dollars_per_hour": price})

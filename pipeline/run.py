@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
 from pipeline.errors import CorpusmillError, Stopped, StoreError
-from pipeline.events import Event
 from pipeline.executor import Executor
 from pipeline.files import check_writable
 from pipeline.job import Job
@@ -25,20 +21,20 @@ from pipeline.lease import held
 from pipeline.manifest import Acceptance, Manifest
 from pipeline.plan import Plan
 from pipeline.request import Request
-from pipeline.selection import agree, select
+from pipeline.selection import agree, select, unpriced
 from pipeline.store import Store, place_of
-from pipeline.stream import Follower
 from pipeline.telling import Teller
 from pipeline.tracker import EndRecord, RunRecord, StageRecord, State, Tracker
+from pipeline.watching import POLL_SECONDS, Observer, Watcher
 from pipeline.who import who
 
-POLL_SECONDS = 0.2
 NOTHING_ASKED = Request()
 
 
 @dataclass
 class Outcome:
-    """How a run ended: a state for each label, a manifest for each that is cached or finished, the fault of each that failed."""
+    """How a run ended: a state for each label, a manifest for each that is cached or finished, the fault of each that failed
+    or was stopped."""
 
     store: Store
     plan: Plan
@@ -64,16 +60,6 @@ class Outcome:
         return self.store.data(self.manifests[label])
 
 
-class Observer(Protocol):
-    """Who watches a run from the terminal; `event` comes from another thread than the other calls."""
-
-    def planned(self, plan: Plan) -> None: ...
-
-    def event(self, event: Event) -> None: ...
-
-    def ended(self, label: str, state: State, manifest: Manifest | None, fault: str) -> None: ...
-
-
 def run(
     dag: Dag,
     store: Store,
@@ -93,7 +79,7 @@ def run(
     began = time.monotonic()
     whole, (dag, plan) = dag, select(dag, store, request)
     agree(plan, request)
-    outcome = Outcome(store=store, plan=plan)
+    outcome = Outcome(store=store, plan=plan, warnings=unpriced(plan, dag, request))
     for label, entry in plan.entries.items():
         if entry.manifest:
             outcome.states[label], outcome.manifests[label] = "cached", entry.manifest
@@ -153,7 +139,9 @@ class _Driver:
         self.store.record(record.run, "run.json", record)
         self.teller.say("start", record)
         try:
-            with self._following(list(record.stages)):
+            with Watcher(
+                self.store, record.run, list(record.stages), self.teller, self.observer, self.request.max_cost
+            ) as self.watcher:
                 self._execute()
         finally:
             self.teller.close("finished" if self.outcome.ok else "failed")
@@ -235,7 +223,8 @@ class _Driver:
         if any(self.outcome.states.get(parent) in ("failed", "skipped", "stopped") for parent in self._above(label)):
             self._ended(label, "skipped", None)
         elif isinstance(fault, Stopped):
-            self._ended(label, "stopped", None)
+            self.outcome.faults[label] = fault
+            self._ended(label, "stopped", None, fault.message)
         else:
             self.outcome.faults[label] = fault
             self._ended(label, "failed", None, str(fault) if isinstance(fault, CorpusmillError) else repr(fault))
@@ -244,36 +233,7 @@ class _Driver:
         self.outcome.states[label] = state
         if manifest:
             self.outcome.manifests[label] = manifest
-        self.ended.put((label, state, manifest, fault))
-
-    @contextmanager
-    def _following(self, labels: list[str]) -> Any:
-        self.ended: queue.SimpleQueue[tuple[str, State, Manifest | None, str]] = queue.SimpleQueue()
-        stop = threading.Event()
-        thread = threading.Thread(target=self._follow, args=(labels, stop), name="follower", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
-    def _follow(self, labels: list[str], stop: threading.Event) -> None:
-        follower = Follower(self.store, self.outcome.run, labels)
-        last = False
-        while not last:
-            last = stop.wait(POLL_SECONDS)
-            ended = []
-            while not self.ended.empty():
-                ended.append(self.ended.get())
-            for event in follower.new():
-                self.teller.say("event", event)
-                if self.observer:
-                    self.observer.event(event)
-            for end in ended:
-                self.teller.say("stage", *end)
-                if self.observer:
-                    self.observer.ended(*end)
+        self.watcher.ended(label, state, manifest, fault)
 
 
 def _done(manifest: Manifest) -> Future[Manifest]:

@@ -8,6 +8,7 @@ from pipeline import plan as planning
 from pipeline.dag import Dag
 from pipeline.errors import DagError, DecisionNeeded
 from pipeline.plan import Entry, Plan
+from pipeline.prices import hourly
 from pipeline.request import Request
 from pipeline.store import Store
 from pipeline.tables import dollars, duration
@@ -85,6 +86,14 @@ def agree(plan: Plan, request: Request) -> None:
             f"this run is expected to cost {dollars(expected)}, more than --max-cost {dollars(request.max_cost)}",
             mend="raise --max-cost, or run a part of it with --until LABEL",
         )
+
+
+def unpriced(plan: Plan, dag: Dag, request: Request) -> list[str]:
+    """A word on stages that --max-cost cannot count, for nobody knows their price."""
+    if request.max_cost is None:
+        return []
+    free = [entry.label for entry in plan.waiting if hourly(dag.stages[entry.label].resources) is None]
+    return [f"--max-cost does not count what has no price: {', '.join(free)}"] if free else []
 
 
 def drift_line(plan: Plan) -> str:

@@ -182,3 +182,28 @@ def test_a_reader_that_has_gone_is_no_traceback(home: Path, words: list[str]) ->
             stderr=subprocess.PIPE, text=True, env={**os.environ, "CORPUSMILL_STORE": str(home / "store")}, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
+
+
+DEAR = """
+from pipeline import Dag, Resources
+from tests.pipeline.toys import Slow
+
+def dear(*, dollars: float = 3600.0):
+    words = tuple(f"w{number}" for number in range(20))
+    return Dag(Slow(words=words, resources=Resources(dollars_per_hour=dollars)))
+"""
+
+
+def test_a_decision_is_asked_for_with_exit_code_3_and_the_ways_on(home: Path) -> None:
+    (home / "dear.py").write_text(DEAR)
+    words = ["run", f"{home}/dear.py:dear", "--executor", "inline", "--tracker", "none"]
+    stopped = corpusmill(home, *words, "--max-cost", "0.5")
+    assert stopped.returncode == 3 and "Traceback" not in stopped.stderr
+    assert "were spent, and --max-cost is $0.50; what was committed is kept" in stopped.stderr
+    assert "→ raise the limit, then run again: corpusmill run" in stopped.stderr
+    assert "slow   stopped" in stopped.stdout and "0 cached, 1 to run" in stopped.stdout
+    assert corpusmill(home, *words).returncode == 0
+    planned = corpusmill(home, "plan", *words[1:2], "--rebuild", "slow")
+    assert "$" in planned.stdout.splitlines()[1], "a priced stage shows its dollars"
+    refused = corpusmill(home, *words, "--rebuild", "slow", "--max-cost", "0.5")
+    assert refused.returncode == 3 and "expected to cost $" in refused.stderr

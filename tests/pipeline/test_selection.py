@@ -14,7 +14,7 @@ from pipeline.plan import plan
 from pipeline.request import Request
 from pipeline.run import Outcome, run
 from pipeline.store import Store, place_of
-from tests.pipeline.toys import Join, Say, Upper
+from tests.pipeline.toys import Join, Say, Slow, Upper
 
 
 def tree(words: str = "one two", limit: int = 4) -> Dag:
@@ -109,3 +109,18 @@ def test_a_run_that_is_expected_to_cost_too_much_does_not_begin(tmp_path: Path) 
     assert execute(dag, tmp_path, max_cost=0.0).ok, "never built: nobody knows what it will cost"
     with pytest.raises(DecisionNeeded, match=r"is expected to cost \$[\d.,]+, more than --max-cost \$0.00"):
         execute(dag, tmp_path, rebuild=("say",), max_cost=0.0)
+
+
+def test_a_run_stops_at_a_commit_when_its_limit_is_spent_and_goes_on_from_there(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    words = tuple(f"w{number:02d}" for number in range(40))
+    dag = Dag(Upper(words=Slow(words=words, trace=str(trace), resources=Resources(dollars_per_hour=3600)).out))
+    outcome = execute(dag, tmp_path / "store", max_cost=1.0)
+    assert outcome.states == {"slow": "stopped", "upper": "skipped"} and outcome.stopped
+    assert "--max-cost does not count what has no price: upper" in outcome.warnings
+    done = len(trace.read_text()) // 3
+    assert 3 < done < 40, "a word takes 0.3 s, a second costs a dollar"
+    again = execute(dag, tmp_path / "store")
+    assert again.ok and len(trace.read_text()) == 40 * 3, "no word was said twice"
+    cost = again.manifests["slow"].cost
+    assert cost.dollars and cost.dollars == pytest.approx(cost.wall_seconds, rel=0.05) and cost.wall_seconds > 12
