@@ -64,11 +64,13 @@ def duration(seconds: float | None) -> str:
 
 
 def dollars(amount: float | None) -> str:
-    """``$0.0042``, ``$1.30``, ``$1,204``; ``unknown`` for None."""
+    """``$0.0042``, ``$1.30``, ``$1,204``; ``<$0.0001`` for a trifle, ``unknown`` for None."""
     if amount is None or not math.isfinite(amount):
         return "unknown"
+    if 0 < amount < 0.0001:
+        return "<$0.0001"
     return (
-        f"${amount:,.0f}" if amount >= 1000 else f"${amount:.2f}" if amount >= 0.1 or not amount else f"${amount:.2g}"
+        f"${amount:,.0f}" if amount >= 1000 else f"${amount:.2f}" if amount >= 0.1 or not amount else f"${amount:.4f}"
     )
 
 

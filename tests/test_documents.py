@@ -39,6 +39,17 @@ def test_reruns_run_just_what_was_touched(tmp_path: Path) -> None:
     assert "1 finished, 1 cached" in again, "the same words again: nothing below runs"
 
 
+def test_decisions_are_asked_for_and_kept(tmp_path: Path) -> None:
+    first, priced, drift, asked, accepted, kept, rebuilt, _ = follow(
+        ROOT / "docs" / "decisions.md", tmp_path, dict(os.environ)
+    )
+    assert re.search(r"letters\s+finished .* unknown .* <?\$", first)
+    assert re.search(r"letters\s+run .* <?\$\S+\s+text a tale", priced)
+    assert "drift  " in drift and "letters.py:count changed" in drift
+    assert "--rebuild letters builds again, --accept letters keeps what is there" in asked
+    assert "1 cached" in accepted and "accepted by " in kept and "1 finished" in rebuilt
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))

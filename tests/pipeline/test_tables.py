@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.tables import coloured, duration, figure, size, style, table, width
+from pipeline.tables import coloured, dollars, duration, figure, size, style, table, width
 
 SECONDS = {"s": 1, "min": 60, "h": 3600}
 
@@ -100,3 +100,11 @@ def test_a_figure_says_what_it_was(value: float) -> None:
 )
 def test_sizes_read_naturally(count: float, text: str) -> None:
     assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0, "$0.00"), (0.00002, "<$0.0001"), (0.0042, "$0.0042"), (1.3, "$1.30"), (1204.4, "$1,204"), (None, "unknown")],
+)
+def test_money_is_read_at_a_glance(amount: float | None, text: str) -> None:
+    assert dollars(amount) == text
