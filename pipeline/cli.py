@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline import cli_ledger
+from pipeline.cli_options import DEFAULT_STORE, StoreRoot
 from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped, UsageError, no_space
 
 app = typer.Typer(
@@ -28,7 +30,6 @@ DagName = Annotated[str, typer.Argument(metavar="DAG", help="a name in dags/, or
 Dials = Annotated[
     list[str] | None, typer.Argument(metavar="[DIAL=VALUE]...", help="dials of the dag, for example steps=800")
 ]
-StoreRoot = Annotated[str, typer.Option("--store", envvar="CORPUSMILL_STORE", help="root of all artifacts")]
 OnExecutor = Annotated[str, typer.Option("--executor", help="where the stages run: ray, or inline (in this process)")]
 
 Labels = list[str] | None
@@ -47,8 +48,6 @@ MaxCost = Annotated[
     float | None, typer.Option(metavar="DOLLARS", min=0, help="stop at the next commit when so much is spent")
 ]
 TrackerName = Annotated[str, typer.Option(help="who is told: mlflow, or none")]
-
-DEFAULT_STORE = ".corpusmill"
 
 
 def _request(**asked: Any) -> Any:
@@ -138,6 +137,10 @@ def _watched(dag: Any, store: Any, name: str, dials: Any, executor: str, tracker
         display.close()
     display.finished(outcome)
     return outcome
+
+
+for command in (cli_ledger.runs, cli_ledger.show, cli_ledger.diff):
+    app.command()(command)
 
 
 def _stop_on_signals() -> None:

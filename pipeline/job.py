@@ -143,7 +143,7 @@ class Job(BaseModel):
                 manifest = found()
                 if manifest is None:
                     return self._make(store, emit, stage, attempt, code, inputs, executor, backend)
-        emit("state", state="cached", attempt=manifest.attempt)
+        emit("state", state="cached", key=key, attempt=manifest.attempt)
         return manifest
 
     def _make(
@@ -185,7 +185,7 @@ class Job(BaseModel):
                 spent.tell()
             raise
         spent.published()
-        emit("state", state="finished", attempt=attempt.name, digest=manifest.digest)
+        emit("state", state="finished", key=attempt.key, attempt=attempt.name, digest=manifest.digest)
         return manifest
 
     def _input_records(self, inputs: Sequence[Manifest]) -> dict[str, InputRecord]:

@@ -71,6 +71,30 @@ class StopRecord(_Record):
     when: float = Field(description="seconds since 1970")
 
 
+class Pin(_Record):
+    """Somebody's word that an attempt is to be kept (or, `pinned` false, no longer); the last word counts."""
+
+    stage: str
+    key: str
+    attempt: str
+    pinned: bool
+    who: str
+    when: float = Field(description="seconds since 1970")
+    why: str = ""
+
+
+class Registration(_Record):
+    """An attempt was registered as a version of a model: it and all it was made from is kept."""
+
+    stage: str
+    key: str
+    attempt: str
+    name: str
+    version: str
+    alias: str = ""
+    when: float = Field(description="seconds since 1970")
+
+
 class Manifest(_Record):
     """One complete attempt. Its data lies beside it, in data/; `digest` is the content digest of `files`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.changes import changes
 from pipeline.code import changed_packages, explain_drift
 from pipeline.manifest import CodeRecord, Manifest
 from pipeline.store import Store
@@ -54,28 +55,9 @@ def why(
     return shown or "never built with these inputs"
 
 
-def differences(old: Any, new: Any, place: str = "") -> list[str]:
+def differences(old: Any, new: Any) -> list[str]:
     """Where two settings in stable form differ, as ``threshold 0.8 → 0.7``, down to the leaf."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        names = [name for name in (*new, *(name for name in old if name not in new)) if name != "$"]
-        found = [
-            differences(old.get(name, UNSET), new.get(name, UNSET), f"{place}.{name}" if place else name)
-            for name in names
-        ]
-        return [line for lines in found for line in lines]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        found = [differences(a, b, f"{place}.{position}") for position, (a, b) in enumerate(zip(old, new, strict=True))]
-        return [line for lines in found for line in lines]
-    return [] if old == new else [f"{place} {_short(old)} → {_short(new)}"]
-
-
-class _Unset:
-    def __repr__(self) -> str:
-        return "unset"
-
-
-UNSET = _Unset()
-"""Stands for a setting that the other side does not have."""
+    return [f"{place} {_short(before)} → {_short(after)}" for place, before, after in changes(old, new)]
 
 
 def _short(value: Any) -> str:

@@ -130,7 +130,10 @@ class _Driver:
     ) -> None:
         self.dag, self.store, self.outcome, self.request = dag, store, outcome, request
         self.executor, self.observer, self.part = executor, observer, part
-        outcome.run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
+        now = time.time()
+        outcome.run = (
+            f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{int(now % 1 * 1000):03d}{uuid.uuid4().hex[:3]}"
+        )
         self.teller = Teller(trackers, outcome.warnings)
         self.name, self.dials = name, dials
 

@@ -17,14 +17,17 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline import lease
 from pipeline.errors import StoreError
 from pipeline.files import Unsound, open_root
-from pipeline.manifest import SCHEMA, Acceptance, Manifest, StopRecord
+from pipeline.manifest import SCHEMA, Acceptance, Manifest, Registration, StopRecord
 from pipeline.workspace import Workspace
+
+R = TypeVar("R", bound=BaseModel)
 
 
 class Attempt:
@@ -43,7 +46,7 @@ class Store:
 
     def attempts(self, stage: str, key: str) -> list[Manifest]:
         """The complete attempts at `key`, newest first."""
-        found = [self._manifest(f"{stage}/{key}/{name}") for name in self.files.children(f"{stage}/{key}")]
+        found = [self.manifest(f"{stage}/{key}/{name}") for name in self.files.children(f"{stage}/{key}")]
         return sorted((manifest for manifest in found if manifest), key=lambda manifest: manifest.created, reverse=True)
 
     def in_force(self, stage: str, key: str, code_digest: str) -> Manifest | None:
@@ -97,7 +100,8 @@ class Store:
         except Unsound as fault:
             raise StoreError(f"{fault} is not what its manifest says", mend=mend) from None
 
-    def _manifest(self, attempt: str) -> Manifest | None:
+    def manifest(self, attempt: str) -> Manifest | None:
+        """The manifest of the attempt at this place, None where it is not complete. Raises StoreError for one that cannot be read."""
         name = f"{attempt}/manifest.json"
         try:
             text = self.files.read(name)
@@ -154,6 +158,26 @@ class Store:
             return StopRecord.model_validate_json(self.files.read(f".runs/{run}/stop.json")).why
         except (FileNotFoundError, NotADirectoryError):
             return ""
+
+    def register(self, registration: Registration) -> None:
+        """Note that an attempt is a version of a registered model. A version is registered once."""
+        name = f".registered/{registration.name}-{registration.version}.json"
+        self.files.create(name, registration.model_dump_json(indent=1).encode())
+
+    def registered(self) -> list[Registration]:
+        """Every version of every registered model. Raises StoreError for a record that cannot be read."""
+        names = [f".registered/{name}" for name in self.files.children(".registered") if not name.startswith(".")]
+        return [self.read(Registration, name) for name in names]
+
+    def read(self, kind: type[R], name: str) -> R:
+        """The record `name`. Raises FileNotFoundError, or StoreError for one that cannot be read."""
+        try:
+            return kind.model_validate_json(self.files.read(name))
+        except ValidationError:
+            raise StoreError(
+                f"{self.url}/{name} cannot be read: truncated, or written by a newer version",
+                mend="upgrade corpusmill, or move that file away",
+            ) from None
 
     def logs(self, run: str) -> Path:
         """Where the logs of a run's stages lie on this machine."""

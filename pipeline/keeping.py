@@ -1,0 +1,54 @@
+"""Who keeps an artifact, and who gave it up: pins, registrations, acceptances, drops. All are records beside it or in the root."""
+
+from __future__ import annotations
+
+import time
+
+from pipeline.manifest import Acceptance, Dropped, Manifest, Pin
+from pipeline.store import Store, place_of
+from pipeline.who import who
+
+
+def pin(store: Store, made: Manifest, why: str, *, pinned: bool = True) -> Pin:
+    """Put on record that `made` is to be kept, or no longer."""
+    word = Pin(
+        stage=made.stage, key=made.key, attempt=made.attempt, pinned=pinned, who=who(), when=time.time(), why=why
+    )
+    name = f".pins/{made.attempt}/{time.time_ns():020d}.json"
+    store.files.create(name, word.model_dump_json(indent=1).encode())
+    return word
+
+
+def pins(store: Store) -> dict[str, Pin]:
+    """Every pin in force, by the place of what it keeps. Raises StoreError for a record that cannot be read."""
+    last: dict[str, Pin] = {}
+    for attempt in store.files.children(".pins"):
+        for name in store.files.children(f".pins/{attempt}"):
+            if not name.startswith("."):
+                word = store.read(Pin, f".pins/{attempt}/{name}")
+                last[f"{word.stage}/{word.key}/{word.attempt}"] = word
+    return {place: word for place, word in last.items() if word.pinned}
+
+
+def acceptances(store: Store, made: Manifest) -> list[Acceptance]:
+    """Every word that the attempt is good for other code."""
+    folder = f"{place_of(made)}/accepted"
+    names = [f"{folder}/{name}" for name in store.files.children(folder) if not name.startswith(".")]
+    return sorted((store.read(Acceptance, name) for name in names), key=lambda word: word.when)
+
+
+def dropped(store: Store, made: Manifest) -> Dropped | None:
+    """Who removed the data of the attempt, if anybody did."""
+    return store.read(Dropped, f"{place_of(made)}/dropped.json") if store.is_dropped(made) else None
+
+
+def kept(store: Store, made: Manifest) -> list[str]:
+    """Who keeps the attempt itself, in words: a pin, registered versions."""
+    word = pins(store).get(place_of(made))
+    said = [f"pinned by {word.who}" + (f": {word.why}" if word.why else "")] if word else []
+    for model in store.registered():
+        if model.attempt == made.attempt:
+            said.append(
+                f"registered as {model.name} version {model.version}" + (f", {model.alias}" if model.alias else "")
+            )
+    return said

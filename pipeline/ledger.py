@@ -1,0 +1,196 @@
+"""What runs did and cost, read from their records and events alone: also of a run that was killed, or is still on.
+
+Nothing is written. A record that cannot be read is named in `complaints`, and the rest is told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.events import Event
+from pipeline.lease import is_held
+from pipeline.manifest import Cost
+from pipeline.spent import Session, total
+from pipeline.store import Store
+from pipeline.tracker import EndRecord, RunRecord, StageRecord
+
+SILENT_SECONDS = 30.0
+"""A run of another machine that has told nothing for so long is taken for dead: a heartbeat comes every few seconds."""
+
+R = TypeVar("R", bound=BaseModel)
+Ended = Literal["done", "failed", "stopped", "killed", "running"]
+
+
+class _Account(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StageAccount(_Account):
+    """One stage of a run: what was planned, how it ended, what this run spent on it, and the attempt it ended with."""
+
+    stage: str
+    state: str
+    reason: str
+    fault: str = ""
+    attempt: str = ""
+    expected_seconds: float | None = None
+    expected_dollars: float | None = None
+    cost: Cost = Cost()
+    lost: Cost = Cost()
+
+
+class Account(_Account):
+    """One run. `seconds` is from its beginning to its end, or to the last sign of it; costs are what it spent itself."""
+
+    run: str
+    dag: str
+    dials: dict[str, Any]
+    part: str
+    executor: str
+    started: float
+    seconds: float
+    ended: Ended
+    stages: dict[str, StageAccount]
+    cost: Cost
+    lost: Cost
+    complaints: list[str] = []
+
+
+def runs(store: Store) -> list[str]:
+    """The ids of all runs, newest first."""
+    return [name for name in reversed(store.files.children(".runs")) if not name.startswith(".")]
+
+
+def record(store: Store, run: str) -> RunRecord | None:
+    """What a run set out to do, or None where that cannot be read."""
+    return _read(store, RunRecord, f".runs/{run}/run.json", [])
+
+
+def account(store: Store, run: str) -> Account | str:
+    """The account of a run, or why there is none."""
+    complaints: list[str] = []
+    begun = _read(store, RunRecord, f".runs/{run}/run.json", complaints)
+    if begun is None:
+        return complaints[0] if complaints else f"{store.url}/.runs/{run} has no run.json: it was cut short as it began"
+    end = _read(store, EndRecord, f".runs/{run}/end.json", complaints)
+    told = {label: _Told(store, run, label, complaints) for label in begun.stages}
+    last = end.ended if end else max([begun.started, *(one.last for one in told.values())])
+    alive = end is None and _alive(store, run, last)
+    stages = {label: _stage(label, drawn, told[label], end, alive) for label, drawn in begun.stages.items()}
+    return Account(
+        run=run,
+        dag=begun.dag,
+        dials=begun.dials,
+        part=begun.only,
+        executor=begun.executor,
+        started=begun.started,
+        seconds=round((time.time() if alive else last) - begun.started, 3),
+        ended=_ended(end, alive, stages),
+        stages=stages,
+        cost=total(one.cost for one in stages.values()),
+        lost=total(one.lost for one in stages.values()),
+        complaints=complaints,
+    )
+
+
+def attempts(store: Store, run: str) -> dict[str, str]:
+    """The places in the store of what each label of a run ended with, or was cached as."""
+    end, begun = _read(store, EndRecord, f".runs/{run}/end.json", []), record(store, run)
+    if begun is None:
+        return {}
+    planned = {label: drawn.attempt for label, drawn in begun.stages.items() if drawn.attempt}
+    if end is not None:
+        return planned | end.attempts
+    made = {label: _Told(store, run, label, []).attempt for label in begun.stages if label not in planned}
+    return planned | {label: f"{begun.stages[label].stage}/{place}" for label, place in made.items() if place}
+
+
+def _alive(store: Store, run: str, last: float) -> bool:
+    lock = store.logs(run).with_name("lease")
+    return is_held(lock) if lock.exists() else time.time() - last < SILENT_SECONDS
+
+
+def _ended(end: EndRecord | None, alive: bool, stages: dict[str, StageAccount]) -> Ended:
+    if end is None:
+        return "running" if alive else "killed"
+    states = {stage.state for stage in stages.values()}
+    if "failed" in states:
+        return "failed"
+    return "done" if states <= {"cached", "finished"} else "stopped"
+
+
+def _stage(label: str, drawn: StageRecord, told: _Told, end: EndRecord | None, alive: bool) -> StageAccount:
+    state = end.states.get(label, "") if end else "cached" if drawn.attempt else told.over
+    if not state:
+        began = "stopped" if end else "running" if alive else "killed"
+        state = ("waiting" if told.waiting and alive else began) if told.last else "not begun"
+    place = f"{drawn.stage}/{told.attempt}" if told.attempt else ""
+    over = told.sessions[:-1] if state == "running" else told.sessions
+    return StageAccount(
+        stage=drawn.stage,
+        state=state,
+        reason=drawn.reason,
+        fault=told.fault if state == "failed" else "",
+        attempt=(end.attempts.get(label, "") if end else "") or drawn.attempt or place,
+        expected_seconds=drawn.expected_seconds,
+        expected_dollars=drawn.expected_dollars,
+        cost=total(session.cost for session in told.sessions),
+        lost=total(session.lost for session in over),
+    )
+
+
+class _Told:
+    """The last that the events of one stage say: its sessions' costs, its state, its attempt, when it was heard of."""
+
+    def __init__(self, store: Store, run: str, label: str, complaints: list[str]) -> None:
+        self.sessions: list[Session] = []
+        self.over = self.fault = self.attempt = ""
+        self.waiting = False
+        self.last = 0.0
+        folder = f".runs/{run}/events/{label}"
+        jobs: dict[str, list[str]] = {}
+        for name in store.files.children(folder):
+            if name.endswith(".jsonl") and not name.startswith("."):
+                jobs.setdefault(name.partition("-")[0], []).append(name)
+        for names in jobs.values():
+            self._read(_backwards(store, folder, names, complaints))
+
+    def _read(self, events: Iterator[Event]) -> None:
+        """One job's events, newest first; those before its last cost say nothing new."""
+        state = self.over = self.fault = ""
+        self.waiting = False
+        for event in events:
+            self.last = max(self.last, event.time)
+            if event.kind == "state" and not state:
+                state = str(event.data.get("state", ""))
+                self.over = state if state in ("finished", "cached", "failed", "stopped") else ""
+                self.waiting = state == "waiting"
+                self.fault = str(event.data.get("fault", ""))
+                if self.over in ("finished", "cached"):
+                    self.attempt = f"{event.data.get('key', '')}/{event.data.get('attempt', '')}"
+            if event.kind == "cost":
+                self.sessions.append(Session.model_validate(event.data))
+                return
+
+
+def _backwards(store: Store, folder: str, names: list[str], complaints: list[str]) -> Iterator[Event]:
+    for name in reversed(names):
+        for line in reversed(store.files.read(f"{folder}/{name}").decode(errors="replace").splitlines()):
+            try:
+                yield Event.model_validate_json(line)
+            except ValidationError:
+                complaints.append(f"{store.url}/{folder}/{name} holds a line that is no event")
+
+
+def _read(store: Store, kind: type[R], name: str, complaints: list[str]) -> R | None:
+    try:
+        return kind.model_validate_json(store.files.read(name))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValidationError:
+        complaints.append(f"{store.url}/{name} cannot be read: truncated, or written by a newer version")
+        return None

@@ -1,0 +1,176 @@
+"""The ledger as a person reads it: a table of runs, one run, one artifact, what differs between two."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pipeline.compare import Differences
+from pipeline.ledger import Account
+from pipeline.manifest import Cost
+from pipeline.tables import dollars, duration, figure, size, style, table
+
+COLOURS = {
+    "done": "green", "finished": "green", "cached": "green", "running": "cyan", "waiting": "cyan", "stopped": "yellow",
+    "failed": "red", "killed": "red", "skipped": "dim", "not begun": "dim",
+}  # fmt: skip
+NONE = "–"
+SHOWN_FILES = 12
+
+
+def moment(when: float) -> str:
+    """A time as ``2026-11-23 21:40``, in this machine's zone."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
+
+
+def runs_table(accounts: Sequence[Account], colour: bool) -> list[str]:
+    """One line for each run: what was run, when, how it ended, what it took, cost and lost."""
+    rows, priced = [], any(one.cost.dollars is not None for one in accounts)
+    for one in accounts:
+        states = [stage.state for stage in one.stages.values()]
+        counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+        asked = " ".join([one.dag, *(f"{name}={value}" for name, value in one.dials.items()), one.part]).strip()
+        rows.append(
+            [
+                one.run, moment(one.started), style(one.ended, COLOURS[one.ended], colour), duration(one.seconds),
+                duration(one.cost.cpu_seconds), *([_money(one.cost)] if priced else []), _lost(one.lost), ", ".join(counts), asked,
+            ]
+        )  # fmt: skip
+    header = ["run", "began", "ended", "took", "CPU", *(["dollars"] if priced else []), "lost", "stages", "dag"]
+    return table(header, rows, right=range(3, 7 if priced else 6), colour=colour)
+
+
+def run_lines(one: Account, colour: bool) -> list[str]:
+    """A run: what was asked, then its stages with what was planned and expected, and what came of it."""
+    dials = " ".join(f"{name}={value}" for name, value in one.dials.items())
+    lines = [
+        *pairs(
+            {
+                "run": one.run,
+                "dag": " ".join(part for part in (one.dag, dials, one.part) if part),
+                "began": f"{moment(one.started)} on {one.executor}",
+                "ended": f"{style(one.ended, COLOURS[one.ended], colour)} after {duration(one.seconds)}",
+                "cost": cost_line(one.cost),
+                "lost": cost_line(one.lost) if one.lost.wall_seconds else "",
+            }
+        ),
+        "",
+    ]
+    rows = [
+        [
+            label, style(stage.state, COLOURS.get(stage.state, "dim"), colour),
+            duration(stage.cost.wall_seconds) if stage.cost.wall_seconds else NONE,
+            duration(stage.expected_seconds) if stage.cost.wall_seconds else NONE,
+            duration(stage.cost.cpu_seconds) if stage.cost.wall_seconds else NONE,
+            _money(stage.cost), _lost(stage.lost), stage.fault.splitlines()[0] if stage.fault else stage.reason,
+        ]
+        for label, stage in one.stages.items()
+    ]  # fmt: skip
+    header = ["stage", "state", "took", "forecast", "CPU", "dollars", "lost", "why"]
+    return [*lines, *table(header, rows, right=(2, 3, 4, 5, 6), colour=colour)]
+
+
+def artifact_lines(shown: dict[str, Any], cost: Cost, lost: Cost) -> list[str]:
+    """An artifact: all that its manifest says, who keeps it, what was made from it."""
+    files = shown["files"]
+    lines = pairs(
+        {
+            "artifact": f"{shown['label']} · {shown['kind']}",
+            "place": shown["place"],
+            "digest": shown["digest"],
+            "made": f"{moment(shown['created'])} by {shown['source']}, run {shown['run'] or NONE} on {shown['executor']}",
+            "kept": "; ".join(shown["kept"]),
+            "dropped": shown["dropped"],
+            "accepted": "; ".join(f"by {word['who']} for code {word['code'][:12]} {word['why']}".strip() for word in shown["accepted"]),
+            "origin": _flat(shown["origin"]),
+            "extended": shown["extended_from"],
+            "cost": cost_line(cost),
+            "lost": cost_line(lost) if lost.wall_seconds else "",
+            "machine": _flat({**shown["machine"], **shown["environment"]}),
+            "asked for": _flat({name: value for name, value in shown["resources"].items() if value}),
+            "metrics": _flat({name: figure(value) for name, value in shown["metrics"].items()}),
+            "packages": _flat(shown["code"]["packages"]),
+            "code": f"{shown['code']['digest'][:16]}, {len(shown['code']['definitions'])} definitions",
+        }
+    )  # fmt: skip
+    lines += ["", "settings", *indented(_settings(shown["settings"]))]
+    inputs = [
+        [place, one["label"], one["digest"][:16], f"{one['stage']}/{one['key'][:12]}"]
+        for place, one in shown["inputs"].items()
+    ]
+    lines += ["", "inputs", *indented(table(["place", "label", "digest", "artifact"], inputs))] if inputs else []
+    listed = [[name, size(one["size"]), one["sha256"][:16]] for name, one in list(files.items())[:SHOWN_FILES]]
+    lines += ["", f"files ({len(files)}, {size(sum(one['size'] for one in files.values()))})"]
+    lines += indented(table(["name", "size", "sha256"], listed, right=(1,)))
+    lines += [f"  … and {len(files) - SHOWN_FILES} more"] if len(files) > SHOWN_FILES else []
+    lines += ["", "made from it", *indented(shown["made_from_it"])] if shown["made_from_it"] else []
+    return lines
+
+
+def difference_lines(found: Differences) -> list[str]:
+    """Section by section what differs, as ``place  before → after``."""
+    if not found:
+        return ["no difference in anything that is recorded"]
+    lines = []
+    for section, rows in found.items():
+        lines += ["", section]
+        for place, (old, new) in rows.items():
+            if section.endswith("code"):
+                lines.append(f"  {place} {'changed' if old and new else 'added' if new else 'removed'}")
+            else:
+                lines.append(f"  {place}  {_value(place, old)} → {_value(place, new)}".replace("   ", "  "))
+    return lines[1:]
+
+
+def cost_line(cost: Cost) -> str:
+    """A cost in one line: wall, CPU, GPU where there was one, memory, dollars where they are known."""
+    parts = [duration(cost.wall_seconds), f"{duration(cost.cpu_seconds)} of CPU"]
+    parts += [f"{duration(cost.gpu_seconds)} of GPU"] if cost.gpu_seconds else []
+    parts += [f"{size(cost.peak_bytes)} of memory at most"] if cost.peak_bytes else []
+    return ", ".join([*parts, dollars(cost.dollars) if cost.dollars is not None else "dollars unknown"])
+
+
+def pairs(rows: dict[str, str]) -> list[str]:
+    """Names and values in two columns; a name without a value is left out."""
+    wide = max(len(name) for name in rows)
+    return [f"{name:<{wide}}  {value}" for name, value in rows.items() if value]
+
+
+def indented(lines: Iterable[str]) -> list[str]:
+    """The lines, two spaces in."""
+    return [f"  {line}" for line in lines]
+
+
+def _settings(settings: dict[str, Any]) -> list[str]:
+    plain = {name: value for name, value in settings.items() if not (isinstance(value, dict) and "$input" in value)}
+    return (
+        pairs({name: str(value) if value not in ("", None) else repr(value) for name, value in plain.items()})
+        if plain
+        else ["none"]
+    )
+
+
+def _flat(record: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in record.items())
+
+
+def _value(place: str, value: Any) -> str:
+    if value is None:
+        return "none"
+    if place.endswith("seconds") and isinstance(value, (int, float)):
+        return f"{value:.3g} s" if value < 10 else duration(value)
+    if place.endswith("bytes") and isinstance(value, int):
+        return size(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return text if len(text) <= 60 else text[:24] + "…"
+
+
+def _money(cost: Cost) -> str:
+    return NONE if not cost.wall_seconds else dollars(cost.dollars)
+
+
+def _lost(cost: Cost) -> str:
+    return duration(cost.wall_seconds) if cost.wall_seconds >= 0.05 else NONE
