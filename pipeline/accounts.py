@@ -49,6 +49,11 @@ def total_lines(plan: Plan, priced: bool) -> list[str]:
     total += f": about {duration(sum(known))} of stage time" if known else ": time unknown"
     if known and len(known) < len(waiting):
         total += f", and {len(waiting) - len(known)} of unknown time"
+    unsure = [
+        entry.forecast.seconds for entry in waiting if entry.state == "depends" and entry.forecast.seconds is not None
+    ]
+    if unsure:
+        total += f", {duration(sum(unsure))} of it only as far as bytes change"
     if plan.wall_seconds is not None and len(waiting) > 1:
         total += f" ({duration(plan.wall_seconds)} on this machine's cores)"
     if priced:

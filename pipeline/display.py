@@ -142,7 +142,8 @@ class Display:
         counts: Counter[str] = Counter(outcome.states.values())
         words = ", ".join(f"{counts[state]} {state}" for state in ENDS if counts[state])
         forecast = outcome.plan.wall_seconds
-        beside = f", forecast {duration(forecast)}" if outcome.run and outcome.ok and forecast is not None else ""
+        as_planned = all(outcome.states.get(entry.label) == "finished" for entry in outcome.plan.waiting)
+        beside = f", forecast {duration(forecast)}" if outcome.run and as_planned and forecast is not None else ""
         verdict = "done" if outcome.ok else "stopped" if outcome.stopped else "failed"
         self.line(f"{self.dag}: {verdict} in {duration(outcome.seconds)}{beside} ({words})")
 
