@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -100,14 +98,15 @@ def run(
 ) -> None:
     """Bring a dag up to date: run what has to run, and show how it ended."""
     from pipeline.loading import load
+    from pipeline.stopping import stoppable
     from pipeline.store import Store
 
     request = _request(
         only=only, start=start, until=until, rebuild=rebuild, accept=accept, why=why, confirm_above=confirm_above, max_cost=max_cost
     )  # fmt: skip
-    name, drawn, values = load(dag, dials or [])
-    opened = Store(store)
-    outcome = _watched(drawn, opened, name, values, executor, tracker, request)
+    with stoppable(_again()):
+        name, drawn, values = load(dag, dials or [])
+        outcome = _watched(drawn, Store(store), name, values, executor, tracker, request)
     if outcome.stopped:
         why = next(fault.message for fault in outcome.faults.values() if isinstance(fault, Stopped))
         raise DecisionNeeded(f"{why}; what was committed is kept", mend=f"raise the limit, then run again: {_again()}")
@@ -118,21 +117,16 @@ def run(
 
 
 def _watched(dag: Any, store: Any, name: str, dials: Any, executor: str, tracker: str, request: Any) -> Any:
-    """Run, shown on the terminal; Ctrl-C ends in code 130 and a word on how to go on."""
+    """Run, shown on the terminal."""
     from pipeline.display import Display
     from pipeline.run import run as execute
 
     display = Display(name)
-    _stop_on_signals()
     try:
         outcome = execute(
             dag, store, name=name, dials=dials, executor=partial(_executor, executor), trackers=partial(_trackers, tracker, store),
             observer=display, request=request,
         )  # fmt: skip
-    except KeyboardInterrupt:
-        display.close()
-        print(f"stopped; what was committed is kept. To go on: {_again()}", file=sys.stderr)
-        raise typer.Exit(130) from None
     finally:
         display.close()
     display.finished(outcome)
@@ -141,16 +135,6 @@ def _watched(dag: Any, store: Any, name: str, dials: Any, executor: str, tracker
 
 for command in (cli_ledger.runs, cli_ledger.show, cli_ledger.diff):
     app.command()(command)
-
-
-def _stop_on_signals() -> None:
-    """A closed terminal or a polite kill ends a run as Ctrl-C does."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
 
 
 def _executor(name: str) -> Any:

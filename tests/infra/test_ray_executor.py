@@ -221,21 +221,13 @@ try:
 except StageFailed:
     print("ours", flush=True)
 hand.over(Sleeps(begun=sys.argv[1] + "/begun"))
-try:
-    time.sleep(600)
-except KeyboardInterrupt:
-    executor.close(cancel=True)
-    print("closed", flush=True)
+time.sleep(600)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGINT"])
-def test_nothing_of_ray_is_seen_and_nothing_is_left_when_the_driver_is_stopped(
-    tmp_path: Path, signal_name: str
-) -> None:
+def test_nothing_of_ray_is_seen_and_nothing_is_left_when_the_driver_is_killed(tmp_path: Path) -> None:
     import pty
-    import signal
 
     ours, theirs = pty.openpty()
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], stdout=theirs, stderr=theirs, stdin=theirs)
@@ -244,15 +236,14 @@ def test_nothing_of_ray_is_seen_and_nothing_is_left_when_the_driver_is_stopped(
     below = [psutil.Process(pid) for pid in _below(psutil.Process(driver.pid))]
     folder = next(Path(process.cwd()) for process in below if process.name() == "raylet")
     assert len(below) > 5 and folder.stat().st_mode & 0o077 == 0
-    driver.send_signal(getattr(signal, signal_name))
+    driver.kill()
     driver.wait(SECONDS)
     deadline = time.monotonic() + 20
     while any(_alive(process) for process in below) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [process for process in below if _alive(process)]
     assert not folder.exists()
-    seen = os.read(ours, 100_000).decode().split()
-    assert seen == (["ours"] if signal_name == "SIGKILL" else ["ours", "closed"])
+    assert os.read(ours, 100_000).decode().split() == ["ours"]
 
 
 def _below(process: psutil.Process) -> set[int]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ HEAVY = ("ray", "torch", "mlflow", "modal", "transformers", "datatrove", "pyarro
 
 MINE = """
 from pipeline import Dag
-from tests.pipeline.toys import Fails, Say, Slow, Upper
+from tests.pipeline.toys import Fails, Say, Upper
 
 def mine(*, words: str = "one two", limit: int = 3) -> Dag:
     return Dag(Upper(words=Say(words=tuple(words.split())).out, limit=limit), summary=told)
@@ -26,9 +24,6 @@ def told(outcome):
 
 def fails() -> Dag:
     return Dag(Fails(words=Say().out))
-
-def slow() -> Dag:
-    return Dag(Slow(words=tuple("abcdefghijklmnopqrstuvwxyz")))
 """
 
 
@@ -121,28 +116,6 @@ def heavy_imports(home: Path, *words: str) -> list[str]:
     done = subprocess.run([sys.executable, "-c", code, *words], env=env, capture_output=True, text=True, check=True)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("HEAVY")]
     return line.split()[1:]
-
-
-def test_ctrl_c_stops_and_says_how_to_go_on(home: Path) -> None:
-    env = {**os.environ, "CORPUSMILL_STORE": str(home / "store")}
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "run", f"{home}/own_dags.py:slow"]
-    running = subprocess.Popen(
-        [*command, "--executor", "inline", "--tracker", "none"],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 30
-    while not list((home / "store").glob(".partial/slow/*/*/commits/*.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=30)
-    assert running.returncode == 130
-    assert (
-        errors.startswith("stopped; what was committed is kept. To go on: corpusmill run") and "Traceback" not in errors
-    )
-    assert list((home / "store").glob(".partial/slow/*/*/commits/*.json"))
 
 
 def test_a_command_whose_package_is_missing_says_what_to_install(home: Path) -> None:
