@@ -81,6 +81,7 @@ def manifest_tags(manifest: Manifest) -> dict[str, str]:
         dollars=None if cost.dollars is None else f"{cost.dollars:.4f}",
         packages=manifest.code.packages,
         built_by=manifest.run,
+        extended_from=manifest.extended_from,
     )
 
 

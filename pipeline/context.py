@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline import events
+from pipeline.extension import Earlier, States
 from pipeline.machine import Metered
 from pipeline.spent import Spent
 from pipeline.workspace import Workspace
@@ -65,6 +66,7 @@ class Context:
         backend: Backend | None = None,
         spent: Spent | None = None,
         look: Callable[[], None] = lambda: None,
+        states: States | None = None,
     ) -> None:
         """`look` is called after each commit, and raises where the stage is to stop."""
         self._workspace = workspace
@@ -72,6 +74,7 @@ class Context:
         self._emit = emit
         self._backend = backend or Serial()
         self._look = look
+        self._states = states or States(workspace)
         self.scratch = workspace.scratch
         self.metrics: dict[str, float] = {}
 
@@ -140,6 +143,24 @@ class Context:
         self._workspace.commit(path)
         self._spent.commit()
         self._look()
+
+    def keep(self, path: Path, *, at: float) -> None:
+        """Keep the file or directory at `path`, below scratch: the state once `at` of the setting named in `Stage.extends` is done.
+
+        It moves there, survives a kill from now on, takes the place of what was kept before, and will stand beside the
+        artifact, outside of its content digest. Raises ValueError where `at` lies beyond `Stage.continues_until`.
+        """
+        self._states.keep(path, at)
+        self._spent.commit()
+        self._look()
+
+    def earlier(self, *, beyond: float = 0) -> Earlier | None:
+        """The furthest state, further than `beyond`, that this attempt kept before it was killed, or that a shorter one kept.
+
+        Ask with what the stage's own commits have reached, and go on from what is returned. A state that is not what it was
+        is told in the log and passed over.
+        """
+        return self._states.earlier(beyond, self.note)
 
     def gang(self, function: Callable[[], Any], workers: int = 1) -> list[Any]:
         """Call `function` on `workers` co-scheduled workers under torchrun's environment contract; values by rank."""

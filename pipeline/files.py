@@ -114,7 +114,7 @@ class LocalFiles:
             place = self.local / name
             place.parent.mkdir(parents=True, exist_ok=True)
             os.replace(folder, place)
-            verified.remember(place.with_name(verified.MEMORY), stamps)
+            verified.remember(verified.memory_of(place), stamps)
             _sync_directory(place.parent)
 
     def withdraw(self, name: str, folder: Path) -> None:

@@ -42,7 +42,8 @@ def forecast(
     if alike is not None:
         factor, why = _scale(alike, work, sizes)
         seconds = (alike.cost.wall_seconds - alike.lost.wall_seconds) * factor * share
-        return Forecast(seconds=seconds, dollars=_price(stage.resources, seconds), basis=f"last run{why}")
+        basis = f"last run{why}" + (f", {share:.0%} of it left" if share < 1 else "")
+        return Forecast(seconds=seconds, dollars=_price(stage.resources, seconds), basis=basis)
     speed = peak_flops(stage.resources)
     if work is None or speed is None:
         return Forecast()

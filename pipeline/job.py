@@ -20,6 +20,7 @@ from pipeline import canonical, digest
 from pipeline.code import code_record
 from pipeline.context import Backend, Context, Serial
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError
+from pipeline.extension import States, candidates
 from pipeline.limits import Limits
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import CodeRecord, InputRecord, Manifest
@@ -161,7 +162,8 @@ class Job(BaseModel):
         limits.look()
         emit("state", state="resumed" if attempt.resumed else "started", key=attempt.key)
         spent = Spent(attempt.workspace.folder / "spent", Meter(Resources.model_validate(self.resources)), emit)
-        ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=limits.look)
+        states = self._states(store, stage, attempt, code, inputs)
+        ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=limits.look, states=states)
         emit.pulse = spent.beat
         try:
             stage = self.load({place: store.data(inputs[parent]) for place, (parent, _) in self.inputs.items()})
@@ -178,6 +180,8 @@ class Job(BaseModel):
                 settings=canonical.settings(stage), inputs=self._input_records(inputs), files=files, digest=digest.of_files(files),
                 code=code, environment=environment(), machine=machine(), cost=cost, lost=lost, metrics=ctx.metrics, flops=self.flops,
                 run=self.run, executor=executor, resources=self.resources, created=time.time(),
+                resume=attempt.workspace.seal_kept(), resume_at=attempt.workspace.kept(), extends=stage.extends,
+                extended_from=states.extended_from,
             )  # fmt: skip
             store.publish(attempt, manifest)
         except BaseException:
@@ -187,6 +191,16 @@ class Job(BaseModel):
         spent.published()
         emit("state", state="finished", key=attempt.key, attempt=attempt.name, digest=manifest.digest)
         return manifest
+
+    def _states(
+        self, store: Store, stage: Stage[Any], attempt: Attempt, code: CodeRecord, inputs: Sequence[Manifest]
+    ) -> States:
+        """What this attempt may go on from: nothing of another where it is to be built anew."""
+        anew = self.force and store.attempts(attempt.stage, attempt.key)
+        made = store.of_stage(attempt.stage) if stage.extends and not anew else []
+        digests = {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
+        shorter = list(candidates(stage, canonical.settings(stage), digests, code.digest, made, store))
+        return States(attempt.workspace, stage.continues_until(), shorter, store.resume)
 
     def _input_records(self, inputs: Sequence[Manifest]) -> dict[str, InputRecord]:
         return {

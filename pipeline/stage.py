@@ -48,6 +48,8 @@ class Stage(BaseModel, Generic[A]):
     makes: ClassVar[type[Artifact]] = Artifact
     shows: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that stand on the line a person sees when the stage ends."""
+    extends: ClassVar[str] = ""
+    """The setting, a number, along which an attempt can go on from the state that a shorter one kept (`Context.keep`)."""
 
     label: str = Field(
         default="", description="name in the dag; the class name unless two of a kind need telling apart"
@@ -65,6 +67,8 @@ class Stage(BaseModel, Generic[A]):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        if cls.extends and cls.extends not in cls.model_fields:
+            raise DagError(f"{cls.__name__} extends along {cls.extends!r}, which is none of its settings")
         for base in cls.__mro__:
             arguments = getattr(base, "__pydantic_generic_metadata__", {}).get("args", ())
             if arguments and isinstance(arguments[0], type) and issubclass(arguments[0], Artifact):
@@ -91,6 +95,13 @@ class Stage(BaseModel, Generic[A]):
         The plan expects time in proportion to it, and to the bytes of the inputs where it is None.
         """
         return None
+
+    def continues_until(self) -> float:
+        """How far along `extends` the work is the same for every larger value, so that a state kept by then can be gone on from.
+
+        By default all the way: how much is asked for changes nothing of what comes first.
+        """
+        return float(getattr(self, self.extends)) if self.extends else 0.0
 
     def inputs(self) -> dict[str, Artifact]:
         """Every input by its place in the stage: ``documents``, or ``documents.0`` inside a tuple."""

@@ -14,7 +14,7 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pipeline import lease
+from pipeline.digest import FileRecord
 from pipeline.errors import StoreError
 from pipeline.files import Unsound, open_root
 from pipeline.manifest import SCHEMA, Acceptance, Manifest, Registration, StopRecord
@@ -91,12 +92,23 @@ class Store:
 
     def data(self, manifest: Manifest) -> Path:
         """The local directory of an artifact, verified. Raises StoreError where its data has gone or is not as recorded."""
-        name = f"{place_of(manifest)}/data"
+        return self._opened(manifest, "data", manifest.files)
+
+    def resume(self, manifest: Manifest) -> Path:
+        """The local directory with the state that an attempt kept, verified. Raises StoreError as `data` does."""
+        return self._opened(manifest, "resume", manifest.resume)
+
+    def has_resume(self, manifest: Manifest) -> bool:
+        """Whether the state that an attempt kept is still there."""
+        return self.files.exists(f"{place_of(manifest)}/resume") and not self.is_dropped(manifest)
+
+    def _opened(self, manifest: Manifest, tree: str, files: Mapping[str, FileRecord]) -> Path:
+        name = f"{place_of(manifest)}/{tree}"
         mend = f"see what else is wrong with corpusmill verify; build it again with --rebuild {manifest.label}"
         try:
-            return self.files.open(name, manifest.files)
+            return self.files.open(name, files)
         except FileNotFoundError:
-            raise StoreError(f"the data of {manifest.label} is missing: {self.url}/{name}", mend=mend) from None
+            raise StoreError(f"the {tree} of {manifest.label} is missing: {self.url}/{name}", mend=mend) from None
         except Unsound as fault:
             raise StoreError(f"{fault} is not what its manifest says", mend=mend) from None
 
@@ -129,12 +141,15 @@ class Store:
             if name in complete:
                 shutil.rmtree(folder / name)
             else:
-                self.files.withdraw(f"{_place(stage, key, name)}/data", folder / name / "data")
+                for tree in ("data", "resume"):
+                    self.files.withdraw(f"{_place(stage, key, name)}/{tree}", folder / name / tree)
         return [name for name in names if name not in complete]
 
     def publish(self, attempt: Attempt, manifest: Manifest) -> None:
         """Put the data into its place, then write the manifest: from that moment the attempt exists."""
         place = _place(attempt.stage, attempt.key, attempt.name)
+        if manifest.resume:
+            self.files.publish(attempt.workspace.resume, f"{place}/resume", {})
         self.files.publish(attempt.workspace.data, f"{place}/data", attempt.workspace.stamps)
         self._create(f"{place}/manifest.json", manifest)
         shutil.rmtree(attempt.workspace.folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Whether the files of an artifact are what its manifest says. A digest is not taken again while a file's stamp stands.
 
-The stamps lie beside the data, in verified.json. They are a memory of this machine, never identity: losing them costs time.
+The stamps lie beside the data, in data-verified.json. They are a memory of this machine, never identity: losing them costs time.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from pathlib import Path
 from pipeline import digest
 from pipeline.digest import FileRecord
 
-MEMORY = "verified.json"
-
 Stamp = tuple[int, int, int]
 """Time of the last change in nanoseconds, size in bytes, inode."""
+
+
+def memory_of(folder: Path) -> Path:
+    """Where the stamps of the files below `folder` are remembered: beside it."""
+    return folder.with_name(f"{folder.name}-verified.json")
 
 
 def stamp(path: Path) -> Stamp:
@@ -32,7 +35,7 @@ def faulty(folder: Path, files: Mapping[str, FileRecord], *, anew: bool = False)
 
     What is found sound is remembered beside `folder`; with `anew`, every digest is taken whatever is remembered.
     """
-    memory = folder.with_name(MEMORY)
+    memory = memory_of(folder)
     known = {} if anew else _remembered(memory)
     sound: dict[str, Stamp] = {}
     for name, record in files.items():

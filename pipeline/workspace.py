@@ -4,6 +4,7 @@
 
     <folder>/data/         what becomes the artifact
     <folder>/scratch/      what the stage keeps for itself (checkpoints, intermediate shards)
+    <folder>/resume/AT/    the state from which an attempt with more of a setting can go on
     <folder>/part/         shards being written
     <folder>/commits/N.json  numbered, immutable records: tag, value, and size, time and digest of each file
 """
@@ -22,13 +23,15 @@ from pipeline.digest import FileRecord
 from pipeline.errors import StageFailed
 from pipeline.verified import Stamp
 
+KEPT = "kept"
+
 
 class Workspace:
     """Opens the scratch at `folder`, dropping every file that no commit names and every commit whose files are gone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.data, self.scratch = folder / "data", folder / "scratch"
+        self.data, self.scratch, self.resume = folder / "data", folder / "scratch", folder / "resume"
         shutil.rmtree(folder / "part", ignore_errors=True)
         # a shard that outlived the process before this one goes on writing where nobody looks
         self._parts, self._commits = folder / "part" / uuid.uuid4().hex[:8], folder / "commits"
@@ -61,12 +64,14 @@ class Workspace:
         self._sweep()
 
     def _sweep(self) -> None:
-        for path in [*digest.files_below(self.data), *digest.files_below(self.scratch)]:
+        trees = (self.data, self.scratch, self.resume)
+        for path in [path for tree in trees for path in digest.files_below(tree)]:
             if path.relative_to(self.folder).as_posix() not in self._files:
                 path.unlink()
-        for directory in sorted((*self.data.rglob("*"), *self.scratch.rglob("*")), reverse=True):
+        for directory in sorted((path for tree in trees for path in tree.rglob("*")), reverse=True):
             if directory.is_dir() and not any(directory.iterdir()):
                 directory.rmdir()
+        self._keep_only(self.kept())
 
     def _unchanged(self, name: str) -> bool:
         size, mtime_ns, _ = self._files[name]
@@ -107,6 +112,31 @@ class Workspace:
         found = digest.files_below(path) if path.is_dir() else [path]
         self._record(found, tag or f"path:{path.relative_to(self.folder).as_posix()}", value)
 
+    def mark(self, tag: str, value: Any) -> None:
+        """Commit a value that no file goes with, in place of an earlier one of that tag."""
+        if self._values.get(tag) != value:
+            self._record([], tag, value)
+
+    def keep(self, path: Path, at: float) -> None:
+        """Move the file or directory at `path` to resume/, durable, in place of what was kept; the state at `at` is kept once."""
+        if self.kept() == at:
+            return shutil.rmtree(path) if path.is_dir() else path.unlink()
+        folder = self.resume / folder_at(at)
+        folder.mkdir(parents=True)
+        os.replace(path, folder / path.name)
+        self.commit(folder, KEPT, at)
+        self._keep_only(at)
+
+    def kept(self) -> float | None:
+        """What the state in resume/ stands for; None where nothing was kept."""
+        at: float | None = self._values.get(KEPT)
+        return at
+
+    def _keep_only(self, at: float | None) -> None:
+        for folder in self.resume.glob("*"):
+            if at is None or folder.name != folder_at(at):
+                shutil.rmtree(folder)
+
     def _record(self, paths: list[Path], tag: str, value: Any) -> None:
         files = {}
         for path in paths:
@@ -124,6 +154,11 @@ class Workspace:
         os.replace(partial, target)
         self._values[tag] = value
 
+    def seal_kept(self) -> dict[str, FileRecord]:
+        """The record of every file below resume/."""
+        below = {path: path.relative_to(self.folder).as_posix() for path in digest.files_below(self.resume)}
+        return {path.relative_to(self.resume).as_posix(): self._files[name][2] for path, name in below.items()}
+
     def seal(self) -> dict[str, FileRecord]:
         """The record of every file below data/, reusing digests taken at commit where size and time still agree."""
         sealed = {}
@@ -136,6 +171,11 @@ class Workspace:
             self.stamps[within] = verified.stamp(path)  # before the digest: what is written after it shows
             sealed[within] = self._files[name][2] if known else digest.of_file(path)
         return sealed
+
+
+def folder_at(at: float) -> str:
+    """The name of the folder in which the state at `at` is kept."""
+    return f"{at:.15g}"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -137,7 +137,7 @@ def test_a_digest_is_taken_again_only_where_a_file_was_touched(tmp_path: Path, m
     os.utime(data / "001.txt")
     Store(str(tmp_path)).data(made)
     assert taken == ["001.txt"]
-    (data.parent / "verified.json").write_text("{")
+    (data.parent / "data-verified.json").write_text("{")
     Store(str(tmp_path)).data(made)
     Store(str(tmp_path)).data(made)
     assert taken == ["001.txt", "000.txt", "001.txt"]

@@ -1,0 +1,298 @@
+"""Extension: asking for more goes on from what a shorter attempt kept, to the bytes of one long run, and never from anything else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import Context, Dag, DagError, Field, Stage
+from pipeline.executor import Inline
+from pipeline.manifest import Manifest
+from pipeline.plan import plan
+from pipeline.request import Request
+from pipeline.run import Outcome, run
+from pipeline.store import Store, place_of
+from pipeline.workspace import Workspace
+from tests.pipeline.toys import Say, Words
+
+
+class Fold(Stage[Words]):
+    """Folds so many numbers into one; all before the `settled` share of them the same way, the rest by how many there are."""
+
+    extends = "count"
+
+    words: Words
+    count: int = Field(default=20, ge=1, description="numbers")
+    seed: int = Field(default=1, description="what it begins with")
+    settled: float = Field(default=0.6, ge=0, le=1, description="share of the numbers that no count changes")
+    trace: str = Field(default="", description="file that gets a line for each number, and for each beginning")
+    die_at: int = Field(default=-1, description="kill this process, once, before this number")
+
+    def continues_until(self) -> float:
+        return int(self.settled * self.count)
+
+    def run(self, out: Words, ctx: Context) -> None:
+        done, folded, state = 0, self.seed, ctx.scratch / "state.json"
+        if state.exists():
+            done, folded = json.loads(state.read_text())
+        if earlier := ctx.earlier(beyond=done):
+            done, folded = json.loads((earlier.path / "state.json").read_text())
+            assert done == earlier.at
+        for number in range(done, self.count):
+            self._say(f"{number}")
+            if number == self.die_at and Path(self.trace).read_text().split().count(str(number)) == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            late = number >= self.continues_until()
+            folded = (folded * 31 + number + (self.count if late else 0)) % 1_000_003
+            self._keep(ctx, number + 1, folded)
+        (out.path / "folded.txt").write_text(" ".join([str(folded), *self.words.read()]))
+
+    def _keep(self, ctx: Context, done: int, folded: int) -> None:
+        state = ctx.scratch / "state.json"
+        if done == self.continues_until():
+            kept = ctx.scratch / "kept" / "state.json"
+            kept.parent.mkdir()
+            kept.write_text(json.dumps([done, folded]))
+            ctx.keep(kept, at=done)
+        elif done % max(4, self.count // 50) == 0:
+            state.write_text(json.dumps([done, folded]))
+            ctx.commit(state)
+
+    def _say(self, line: str) -> None:
+        if self.trace:
+            with open(self.trace, "a") as file:
+                file.write(f"{line}\n")
+
+
+class Late(Fold):
+    """Keeps its last state, though how many there are has changed it."""
+
+    def _keep(self, ctx: Context, done: int, folded: int) -> None:
+        (ctx.scratch / "state.json").touch()
+        ctx.keep(ctx.scratch / "state.json", at=self.count)
+
+
+def fold(*, words: str = "a", label: str = "", **settings: object) -> Dag:
+    """Say, then Fold."""
+    return Dag(Fold(words=Say(words=tuple(words.split())).out, label=label, **settings))  # type: ignore[arg-type]
+
+
+def execute(dag: Dag, root: Path, **request: object) -> Outcome:
+    return run(
+        dag, Store(str(root)), name="toys", dials={}, executor=Inline, request=Request(**request)  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def made(dag: Dag, root: Path, **request: object) -> Manifest:
+    outcome = execute(dag, root, **request)
+    assert outcome.ok, outcome.faults
+    return outcome.manifests["fold"]
+
+
+def numbers(trace: Path) -> list[int]:
+    """Which numbers were folded since this was last asked."""
+    found = [int(line) for line in trace.read_text().split()]
+    trace.write_text("")
+    return found
+
+
+def reason(dag: Dag, root: Path) -> str:
+    return plan(dag, Store(str(root))).entries["fold"].reason
+
+
+def whole(root: Path, **settings: object) -> Manifest:
+    """The same, made in one go in a store of its own."""
+    found = made(fold(**settings), root / "whole")
+    assert not found.extended_from
+    Path(str(settings["trace"])).write_text("")
+    return found
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    (tmp_path / "trace").touch()
+    return tmp_path / "trace"
+
+
+def test_more_is_made_from_where_no_count_changes_anything_and_is_what_one_long_run_makes(
+    tmp_path: Path, trace: Path
+) -> None:
+    undisturbed = whole(tmp_path, count=40, trace=str(trace))
+    short = made(fold(count=20, trace=str(trace)), tmp_path)
+    assert (short.resume_at, short.extends, short.extended_from, numbers(trace)) == (12, "count", "", [*range(20)])
+    assert list(short.resume) == ["12/state.json"] and list(short.files) == ["folded.txt"]
+    assert reason(fold(count=40, trace=str(trace)), tmp_path) == "extend 20 → 40"
+    long = made(fold(count=40, trace=str(trace)), tmp_path)
+    assert numbers(trace) == [*range(12, 40)]
+    assert (long.digest, long.resume_at, long.extended_from) == (undisturbed.digest, 24, short.attempt)
+    assert reason(fold(count=40, trace=str(trace)), tmp_path) == ""
+
+
+def test_the_plan_expects_the_part_that_is_still_to_be_done(tmp_path: Path) -> None:
+    made(fold(count=2_000), tmp_path)
+    entry = plan(fold(count=4_000), Store(str(tmp_path))).entries["fold"]
+    assert (entry.state, entry.reason) == ("run", "extend 2,000 → 4,000")
+    assert entry.last_cost and entry.forecast.seconds == pytest.approx(entry.last_cost.wall_seconds * 0.7)
+    assert entry.forecast.basis == "last run, 70% of it left"
+
+
+def test_of_several_attempts_the_furthest_is_gone_on_from_and_an_extension_is_one_of_them(
+    tmp_path: Path, trace: Path
+) -> None:
+    undisturbed = whole(tmp_path, count=100, trace=str(trace))
+    for count in (30, 10, 60):
+        made(fold(count=count, trace=str(trace)), tmp_path)
+    assert numbers(trace) == [*range(30), *range(10), *range(18, 60)]
+    long = made(fold(count=100, trace=str(trace)), tmp_path)
+    assert numbers(trace) == [*range(36, 100)] and long.digest == undisturbed.digest
+    middle = made(fold(count=50, trace=str(trace)), tmp_path)
+    assert numbers(trace) == [*range(18, 50)] and middle.resume_at == 30
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 2}, {"words": "b"}, {"count": 20}, {"count": 19}, {"count": 12}, {"settled": 0.5}]
+)
+def test_whatever_else_differs_it_begins_anew(tmp_path: Path, trace: Path, other: dict[str, object]) -> None:
+    short = made(fold(count=20, trace=str(trace)), tmp_path)
+    numbers(trace)
+    dag = fold(**({"count": 40, "trace": str(trace)} | other))  # type: ignore[arg-type]
+    assert "extend" not in reason(dag, tmp_path)
+    again = made(dag, tmp_path)
+    assert again == short if other == {"count": 20} else numbers(trace)[0] == 0 and not again.extended_from
+
+
+def test_what_other_code_kept_is_left_alone(tmp_path: Path, trace: Path) -> None:
+    short = made(fold(count=20, trace=str(trace)), tmp_path)
+    path = tmp_path / place_of(short) / "manifest.json"
+    path.write_text(path.read_text().replace(short.code.digest, "0" * 64))
+    numbers(trace)
+    assert "extend" not in reason(fold(count=40, trace=str(trace)), tmp_path)
+    assert not made(fold(count=40, trace=str(trace)), tmp_path).extended_from and numbers(trace) == [*range(40)]
+
+
+def test_with_nothing_settled_nothing_is_kept_and_with_all_settled_the_end_is(tmp_path: Path, trace: Path) -> None:
+    assert made(fold(count=20, settled=0, trace=str(trace)), tmp_path).resume_at is None
+    assert made(fold(count=20, settled=1, trace=str(trace)), tmp_path).resume_at == 20
+    numbers(trace)
+    assert not made(fold(count=40, settled=0, trace=str(trace)), tmp_path).extended_from
+    assert numbers(trace) == [*range(40)]
+    assert made(fold(count=40, settled=1, trace=str(trace)), tmp_path).resume_at == 40
+    assert numbers(trace) == [*range(20, 40)]
+
+
+@pytest.mark.parametrize("harm", ["altered", "missing", "dropped"])
+def test_a_state_that_is_not_what_it_was_is_told_and_the_next_best_is_taken(
+    tmp_path: Path, trace: Path, harm: str
+) -> None:
+    undisturbed = whole(tmp_path, count=40, trace=str(trace))
+    made(fold(count=10, trace=str(trace)), tmp_path)
+    short = made(fold(count=20, trace=str(trace)), tmp_path)
+    folder = tmp_path / place_of(short) / "resume"
+    if harm == "altered":
+        (folder / "12" / "state.json").write_text("[12, 777777]")
+    elif harm == "missing":
+        (folder / "12" / "state.json").unlink()
+    else:
+        shutil.rmtree(folder)
+    numbers(trace)
+    outcome = execute(fold(count=40, trace=str(trace)), tmp_path)
+    assert outcome.manifests["fold"].digest == undisturbed.digest and numbers(trace) == [*range(6, 40)]
+    events = "".join(path.read_text() for path in (tmp_path / ".runs" / outcome.run / "events").rglob("*.jsonl"))
+    assert (f"not going on from {short.attempt}" in events) == (harm != "dropped")
+
+
+def killed(root: Path, *, before: str = "", **settings: object) -> None:
+    """Make it in a process of its own, which kills itself; `before` is done there first."""
+    asked = f"execute(fold(**{settings!r}), Path({str(root)!r}))"
+    script = f"from pathlib import Path\nfrom tests.pipeline.test_extension import execute, fold\n{before}\n{asked}"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("die_at", "first"), [(15, 12), (22, 20), (24, 24), (25, 24), (37, 36)])
+def test_a_killed_extension_goes_on_from_its_own_commits_where_they_are_further(
+    tmp_path: Path, trace: Path, die_at: int, first: int
+) -> None:
+    undisturbed = whole(tmp_path, count=40, trace=str(trace))
+    trace.write_text(f"{die_at}\n")  # the short one is not to die
+    short = made(fold(count=20, trace=str(trace), die_at=die_at), tmp_path)
+    numbers(trace)
+    killed(tmp_path, count=40, trace=str(trace), die_at=die_at)
+    assert trace.read_text().split()[0] == "12"
+    found = len(trace.read_text().split())
+    long = made(fold(count=40, trace=str(trace), die_at=die_at), tmp_path)
+    assert (numbers(trace)[found:], long.digest) == ([*range(first, 40)], undisturbed.digest)
+    assert (long.extended_from, long.resume_at, list(long.resume)) == (short.attempt, 24, ["24/state.json"])
+
+
+def test_a_killed_beginner_goes_over_to_what_a_shorter_attempt_kept_further_on(tmp_path: Path, trace: Path) -> None:
+    killed(tmp_path, count=40, trace=str(trace), die_at=39)
+    trace.write_text("39\n")
+    assert Workspace(next((tmp_path / ".partial" / "fold").glob("*/2*"))).kept() == 24
+    short = made(fold(count=39, settled=1, trace=str(trace), die_at=39), tmp_path)
+    assert short.resume_at == 39
+    numbers(trace)
+    trace.write_text("39\n")
+    assert not made(fold(count=40, trace=str(trace), die_at=39), tmp_path).extended_from
+    assert numbers(trace) == [39, *range(36, 40)]
+
+
+@pytest.mark.parametrize("tree", ["resume", "data"])
+def test_a_kill_in_the_middle_of_publishing_loses_no_state(tmp_path: Path, trace: Path, tree: str) -> None:
+    dying = f"""import os, signal
+from pipeline.files import LocalFiles
+put = LocalFiles.publish
+def publish(self, folder, name, stamps):
+    put(self, folder, name, stamps)
+    if name.startswith("fold") and name.endswith({tree!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+LocalFiles.publish = publish"""
+    killed(tmp_path, before=dying, count=20, trace=str(trace))
+    numbers(trace)
+    short = made(fold(count=20, trace=str(trace)), tmp_path)
+    assert (numbers(trace), short.resume_at) == ([], 12)
+    assert Store(str(tmp_path)).resume(short).joinpath("12/state.json").exists()
+    assert made(fold(count=40, trace=str(trace)), tmp_path).extended_from == short.attempt
+
+
+def test_what_is_asked_for_anew_is_made_from_nothing_and_what_is_only_chosen_is_not(
+    tmp_path: Path, trace: Path
+) -> None:
+    made(fold(count=20, trace=str(trace)), tmp_path)
+    numbers(trace)
+    assert made(fold(count=40, trace=str(trace)), tmp_path, only="fold").extended_from
+    assert numbers(trace) == [*range(12, 40)]
+    assert not made(fold(count=40, trace=str(trace)), tmp_path, rebuild=("fold",)).extended_from
+    assert numbers(trace) == [*range(40)]
+
+
+def test_a_state_that_more_would_change_cannot_be_kept(tmp_path: Path) -> None:
+    outcome = execute(Dag(Late(words=Say().out)), tmp_path)
+    assert "a state at 20: it would have to stand at most at 12" in str(outcome.faults["late"])
+
+
+def test_a_stage_extends_along_one_of_its_settings() -> None:
+    with pytest.raises(DagError, match="Odd extends along 'counts', which is none of its settings"):
+
+        class Odd(Fold):
+            """Misspelt."""
+
+            extends = "counts"
+
+
+def test_what_is_kept_takes_the_place_of_what_was_kept_and_survives(tmp_path: Path) -> None:
+    ctx = Context.local(tmp_path)
+    for at in (1, 2.5, 1_200):
+        (ctx.scratch / "state").write_text(f"{at}")
+        ctx.keep(ctx.scratch / "state", at=at)
+    again = Context.local(tmp_path)
+    earlier = again.earlier(beyond=7)
+    assert earlier and (earlier.at, (earlier.path / "state").read_text()) == (1_200, "1200")
+    assert [path.name for path in (tmp_path / "resume").iterdir()] == ["1200"]
+    assert again.earlier(beyond=1_200) is None
