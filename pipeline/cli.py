@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import cli_ledger
-from pipeline.cli_options import DEFAULT_STORE, StoreRoot
+from pipeline import cli_adopt, cli_ledger
+from pipeline.cli_options import DEFAULT_STORE, DagName, Dials, StoreRoot
 from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped, UsageError, no_space
 
 app = typer.Typer(
@@ -24,10 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-DagName = Annotated[str, typer.Argument(metavar="DAG", help="a name in dags/, or path/to/file.py:function")]
-Dials = Annotated[
-    list[str] | None, typer.Argument(metavar="[DIAL=VALUE]...", help="dials of the dag, for example steps=800")
-]
 OnExecutor = Annotated[str, typer.Option("--executor", help="where the stages run: ray, or inline (in this process)")]
 
 Labels = list[str] | None
@@ -133,7 +129,7 @@ def _watched(dag: Any, store: Any, name: str, dials: Any, executor: str, tracker
     return outcome
 
 
-for command in (cli_ledger.runs, cli_ledger.show, cli_ledger.diff):
+for command in (cli_adopt.adopt, cli_ledger.runs, cli_ledger.show, cli_ledger.diff):
     app.command()(command)
 
 

@@ -14,7 +14,10 @@ SPLITS = ("train", "validation", "test")
 
 
 class Encode(Stage[Tokens]):
-    """Encode, shuffle and pack documents, each ended by <|endoftext|>; repeat chosen sources in the training split alone."""
+    """Encode, shuffle and pack documents, each ended by <|endoftext|>; repeat chosen sources in the training split alone.
+
+    A tokenizer made elsewhere that has no <|endoftext|> ends a document with its eos_token.
+    """
 
     shows = ("tokens", "train_documents", "validation_documents")
 
@@ -51,7 +54,7 @@ class Encode(Stage[Tokens]):
         import numpy as np
 
         from stages.text.packing import ids_dtype, shuffled, split_index, write_split
-        from stages.text.tokenizer import END_OF_TEXT, load_tokenizer, token_id
+        from stages.text.tokenizer import boundary_id, load_tokenizer
 
         engine = load_tokenizer(self.tokenizer.path)
         dtype = ids_dtype(engine.get_vocab_size())
@@ -66,7 +69,7 @@ class Encode(Stage[Tokens]):
             times = [self.repeat.get(source, 1) if name == "train" else 1 for source in sources]
             splits[name] = write_split(ids, shuffled(entries, times, self.seed), folder, name)
         info = {
-            "boundary": token_id(engine, END_OF_TEXT),
+            "boundary": boundary_id(engine, self.tokenizer.path),
             "dtype": "uint16" if dtype.itemsize == 2 else "uint32",
             "splits": splits,
             "vocab_size": engine.get_vocab_size(),

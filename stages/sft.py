@@ -46,6 +46,7 @@ class Sft(Stage[Model]):
 
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer, generation config and model card."""
+        from stages.text.tokenizer import unmarked
         from stages.tuning import card, conversations
         from stages.tuning.trainer import Recipe, plain_rows, tune
 
@@ -61,7 +62,16 @@ class Sft(Stage[Model]):
 
             config = SFTConfig(**arguments, assistant_only_loss=True, packing=False)
             data = Dataset.from_list(rows)
-            return SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
+            try:
+                return SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
+            except ValueError:
+                template = str(tokenizer.chat_template)
+                if unmarked(template) != template:
+                    raise
+                raise StageFailed(  # TRL marks the templates of some families itself; this is none of them
+                    "the chat template does not mark the assistant's part, so that nothing says what is to be learnt",
+                    mend="put {% generation %} … {% endgeneration %} around it in chat_template.jinja; adopt the model again",
+                ) from None
 
         settings = self.model_dump(include=set(Recipe.__dataclass_fields__))
         tune(self.model.path, out.path, ctx, Recipe(**settings, gpu=self.resources.gpus > 0), build)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.text.tokenizer import END_OF_TEXT, load_tokenizer, token_id
+from stages.text.tokenizer import boundary_id, load_tokenizer
 
 Ids = npt.NDArray[Any]
 Index = npt.NDArray[Any]
@@ -38,7 +38,7 @@ def ids_dtype(vocabulary: int) -> np.dtype[Any]:
 
 
 def encode_shard(item: tuple[int, str], folder: Path, *, tokenizer: Path) -> dict[str, Any]:
-    """Encode one shard of documents into ``<number>/ids.bin``, index.bin and sources.json; each document ends with <|endoftext|>.
+    """Encode one shard of documents into ``<number>/ids.bin``, index.bin and sources.json; each document ends with its boundary.
 
     A special token's name inside a text is text: no document can forge a boundary or a role.
     """
@@ -47,7 +47,7 @@ def encode_shard(item: tuple[int, str], folder: Path, *, tokenizer: Path) -> dic
     number, shard = item
     engine = load_tokenizer(tokenizer)
     engine.encode_special_tokens = True
-    boundary, dtype = token_id(engine, END_OF_TEXT), ids_dtype(engine.get_vocab_size())
+    boundary, dtype = boundary_id(engine, tokenizer), ids_dtype(engine.get_vocab_size())
     into = folder / f"{number:05d}"
     into.mkdir()
     entries: list[tuple[int, ...]] = []
@@ -56,7 +56,9 @@ def encode_shard(item: tuple[int, str], folder: Path, *, tokenizer: Path) -> dic
     with (into / "ids.bin").open("wb") as file:
         for batch in pq.ParquetFile(shard).iter_batches(batch_size=BATCH, columns=["text", "source"]):
             rows = batch.to_pylist()
-            for row, encoded in zip(rows, engine.encode_batch_fast([row["text"] for row in rows]), strict=True):
+            for row, encoded in zip(
+                rows, engine.encode_batch_fast([row["text"] for row in rows], add_special_tokens=False), strict=True
+            ):
                 ids, text = np.array([*encoded.ids, boundary], dtype=dtype), row["text"].encode()
                 file.write(ids.tobytes())
                 source = sources.setdefault(row["source"] or "", len(sources))

@@ -73,6 +73,12 @@ def token_id(tokenizer: tokenizers.Tokenizer, token: str) -> int:
     return found
 
 
+def boundary_id(tokenizer: tokenizers.Tokenizer, folder: Path | str) -> int:
+    """The id that ends a document: <|endoftext|>, or in a tokenizer made elsewhere its eos_token. Raises StageFailed without one."""
+    known = tokenizer.token_to_id(END_OF_TEXT) is not None
+    return token_id(tokenizer, END_OF_TEXT if known else _special(Path(folder)).get("eos_token", END_OF_TEXT))
+
+
 def chat_template(folder: Path | str) -> str:
     """The chat template of a folder: chat_template.jinja, else the entry in tokenizer_config.json. Raises StageFailed without one."""
     folder = Path(folder)
@@ -81,7 +87,10 @@ def chat_template(folder: Path | str) -> str:
     config = folder / "tokenizer_config.json"
     template = json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.exists() else None
     if not isinstance(template, str):
-        raise StageFailed(f"no chat template in {folder}", mend="put a chat_template.jinja beside tokenizer.json")
+        raise StageFailed(
+            f"no chat template in {folder}",
+            mend="put a chat_template.jinja beside tokenizer.json; a model made elsewhere is adopted again with it",
+        )
     return template
 
 
