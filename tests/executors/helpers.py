@@ -11,6 +11,7 @@ from pipeline.executor import Executor
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.store import Store
+from pipeline.stream import Follower
 
 SECONDS = 120
 
@@ -18,15 +19,16 @@ SECONDS = 120
 class Hand:
     """Hands the stages of dags over to an executor, all in one run of one store."""
 
-    def __init__(self, executor: Executor, store: Path, run: str = "run") -> None:
-        self.executor, self.root, self.run = executor, store, run
+    def __init__(self, executor: Executor, store: Path | str, run: str = "run") -> None:
+        self.executor, self.root, self.run = executor, str(store), run
+        self.store = Store(self.root)
 
     def over(self, *targets: Stage[Any], force: bool = False) -> dict[str, Future[Manifest]]:
         """Submit all that the targets need; a future for each label."""
         dag, futures = Dag(*targets), dict[str, Future[Manifest]]()
         for label, stage in dag.stages.items():
             parents = dag.parents(stage)
-            job = Job.of(stage, parents, run=self.run, store=str(self.root), force=force)
+            job = Job.of(stage, parents, run=self.run, store=self.root, force=force)
             futures[label] = self.executor.submit(job, [futures[parent.label] for parent in parents])
         return futures
 
@@ -36,12 +38,13 @@ class Hand:
 
     def text(self, manifest: Manifest) -> str:
         """The text of every file of an artifact, in the order of their names."""
-        data = Store(str(self.root)).data(manifest)
+        data = self.store.data(manifest)
         return " ".join(path.read_text() for path in sorted(data.iterdir()))
 
     def log(self, label: str) -> str:
-        """What a stage wrote into its log."""
-        return (self.root / ".runs" / self.run / "logs" / f"{label}.txt").read_text()
+        """What a stage wrote into its log, wherever it ran."""
+        events = Follower(self.store, self.run, [label]).new()
+        return "".join(f"{event.data['line']}\n" for event in events if event.kind == "log")
 
 
 def words_in(path: Path) -> str:

@@ -126,6 +126,27 @@ class Sleeps(Stage[Words]):
         (out.path / "slept.txt").write_text("slept")
 
 
+class Spans(Stage[Words]):
+    """Notes when it begins, and, after giving another the time to do the same, when it ends."""
+
+    name: str = Field(default="a", description="its own name")
+    trace: str = Field(default="", description="file to which it appends")
+    seconds: float = Field(default=1.0, description="that it gives another")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        self._note("begins")
+        deadline = time.monotonic() + self.seconds
+        while Path(self.trace).read_text().split().count("begins") < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.2)  # the other has seen it too
+        self._note("ends")
+        (out.path / "spanned.txt").write_text(self.name)
+
+    def _note(self, word: str) -> None:
+        with open(self.trace, "a") as file:
+            file.write(f"{word} ")
+
+
 class Stuck(Stage[Words]):
     """Commits a file, then never comes back from C code, where no signal reaches it: in itself or in a shard."""
 

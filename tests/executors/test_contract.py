@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SourceError, StageFailed
+from pipeline import Resources
+from pipeline.errors import SourceError, StageFailed, Stopped
 from pipeline.executor import Executor, Inline
+from pipeline.job import Job
 from pipeline.manifest import Manifest
-from pipeline.store import Store
 from tests.executors.helpers import SECONDS, Hand, words_in
-from tests.executors.stages_for_tests import Maps, Misses, Tells
-from tests.pipeline.toys import Join, Say, Upper
+from tests.executors.stages_for_tests import DiesBetween, Maps, Misses, Spans, Stubborn, Tells
+from tests.pipeline.toys import Join, Say, Slow, Upper
 
 
 @pytest.fixture(params=["inline", "ray"])
@@ -58,9 +63,7 @@ def test_a_parent_may_be_a_manifest_that_was_there_before(hand: Hand) -> None:
     say = Say(words=("one",))
     cached: Future[Manifest] = Future()
     cached.set_result(Hand(Inline(), hand.root).made(say))
-    from pipeline.job import Job
-
-    job = Job.of(Upper(words=say.out), [say], run=hand.run, store=str(hand.root))
+    job = Job.of(Upper(words=say.out), [say], run=hand.run, store=hand.root)
     assert hand.text(hand.executor.submit(job, [cached]).result(SECONDS)) == "ONE"
 
 
@@ -89,17 +92,16 @@ def test_a_bug_is_told_in_one_line_and_never_tried_again(hand: Hand, tmp_path: P
     assert words_in(trace) == "x"
 
 
-def test_a_failed_stage_leaves_nothing_that_counts_and_its_children_do_not_run(hand: Hand, tmp_path: Path) -> None:
+def test_a_failed_stage_leaves_nothing_stops_its_children_and_no_other_branch(hand: Hand) -> None:
     misses = Misses()
-    after = Join(parts=(misses.out, Say(trace=str(tmp_path / "said")).out))
-    last = Upper(words=after.out)
-    futures = hand.over(last)
+    say = Say(words=("on", "goes"))
+    after = Join(parts=(misses.out, say.out))
+    futures = hand.over(Upper(words=after.out), Upper(words=say.out, label="beside"))
     for label in ("join", "upper"):
         with pytest.raises(SourceError, match="pages"):
             futures[label].result(SECONDS)
-    store = Store(str(hand.root))
-    assert futures["say"].result(SECONDS).label == "say"
-    assert not store.of_stage("misses") and not store.of_stage("join") and not store.of_stage("upper")
+    assert not hand.store.of_stage("misses") and not hand.store.of_stage("join")
+    assert hand.text(futures["beside"].result(SECONDS)) == "ON GOE"
 
 
 def test_what_a_stage_prints_goes_to_its_log(hand: Hand, capfd: pytest.CaptureFixture[str]) -> None:
@@ -108,8 +110,68 @@ def test_what_a_stage_prints_goes_to_its_log(hand: Hand, capfd: pytest.CaptureFi
     out, err = capfd.readouterr()
     assert "to std" not in out + err and "shard" not in out + err
     assert hand.log("tells").splitlines()[:2] == ["to stdout", "to stderr"]
-    assert sorted(hand.log("maps").split("\n"))[-2:] == ["shard 0 of a", "shard 1 of a"]
+    assert sorted(hand.log("maps").splitlines()) == ["shard 0 of a", "shard 1 of a"]
 
 
 def test_a_stage_runs_in_the_folder_of_the_run(hand: Hand) -> None:
     assert hand.text(hand.made(Tells(seed=1))).split()[0] == str(Path.cwd())
+
+
+def test_independent_branches_run_at_once_where_the_executor_has_the_cores(hand: Hand, tmp_path: Path) -> None:
+    alone, trace = hand.executor.name == "inline", tmp_path / "trace"
+    stages = [Spans(label=name, name=name, trace=str(trace), seconds=0.2 if alone else 60) for name in ("one", "two")]
+    assert hand.text(hand.made(Join(parts=tuple(stage.out for stage in stages)))) == "one two"
+    in_turn, at_once = ["begins", "ends"] * 2, ["begins"] * 2 + ["ends"] * 2
+    assert words_in(trace).split() == (in_turn if alone else at_once)
+
+
+KILLED = """
+import sys
+from pipeline.executor import Inline
+from tests.executors.helpers import Hand
+from tests.executors.stages_for_tests import DiesBetween
+Hand(Inline(), sys.argv[1]).made(DiesBetween(trace=sys.argv[2]))
+"""
+
+
+def test_a_killed_stage_goes_on_from_its_commits(hand: Hand, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    if hand.executor.name == "inline":  # the process of the stage is that of the driver
+        died = subprocess.run([sys.executable, "-c", KILLED, hand.root, str(trace)], check=False)
+        assert died.returncode == -9
+    else:
+        with pytest.raises(StageFailed, match="worker process died"):
+            hand.made(DiesBetween(trace=str(trace), resources=Resources(retries=0)))
+    made = hand.made(DiesBetween(trace=str(trace)))
+    assert hand.text(made) == "a b c d"
+    assert [sorted(part) for part in words_in(trace).split("|")] == [["a", "b"], [], ["c", "d"]]
+    assert made.lost.wall_seconds <= made.cost.wall_seconds
+
+
+def test_a_stage_is_held_to_its_limit_of_time_and_keeps_its_commits(hand: Hand, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    stage = Stubborn(trace=str(trace), resources=Resources(minutes=0.01 if hand.executor.name == "inline" else 0.05))
+    for _ in range(2):
+        with pytest.raises(StageFailed, match=r"'stubborn' ran longer than its limit of 0.0[15] minutes"):
+            hand.made(stage)
+    assert words_in(trace) == "first" and not hand.store.of_stage("stubborn")
+
+
+def test_a_run_that_is_asked_to_stop_does_so_at_the_next_commit(hand: Hand, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    stage = Slow(words=tuple("abcdefghij"), trace=str(trace))
+
+    def ask() -> None:
+        while not trace.exists():
+            time.sleep(0.02)
+        hand.store.ask_stop(hand.run, "enough was spent", "somebody")
+
+    threading.Thread(target=ask).start()
+    futures = hand.over(Upper(words=stage.out))
+    for label in ("slow", "upper"):
+        with pytest.raises(Stopped, match="stage 'slow' was stopped: enough was spent"):
+            futures[label].result(SECONDS)
+    assert not hand.store.of_stage("slow")
+    again = Hand(hand.executor, hand.root, "another")
+    assert again.text(again.made(stage)) == " ".join("abcdefghij")
+    assert len(words_in(trace)) <= 14, "of what was committed nothing was made again"

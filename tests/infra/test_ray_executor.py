@@ -139,7 +139,7 @@ def test_what_is_stuck_in_c_code_is_ended_all_the_same(hand: Hand, in_shard: boo
     with pytest.raises(StageFailed, match=r"'stuck' ran longer than its limit of 0.02 minutes") as raised:
         hand.made(stage)
     assert "what was committed is kept" in raised.value.mend and time.monotonic() - began < 20
-    commits = list(hand.root.glob(".partial/stuck/*/*/commits/*.json"))
+    commits = list(Path(hand.root).glob(".partial/stuck/*/*/commits/*.json"))
     assert len(commits) == 1
     assert hand.text(hand.made(Say(words=("free",), label="after"))) == "free", "its CPU was given back"
 
