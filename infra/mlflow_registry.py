@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from infra.mlflow_fields import place_of, registered_name, tags
 from infra.mlflow_home import is_server
 from infra.mlflow_lineage import MODEL
-from pipeline.manifest import Manifest
+from pipeline.manifest import Manifest, Registration
+from pipeline.store import Store
 from pipeline.tracker import RunRecord
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ def register(
 ) -> tuple[str, str]:
     """Make `manifest` the champion of its dag, as a new version unless it is one already; its name and version.
 
-    The version points at the artifact in the store and copies nothing. The former champion becomes `previous`.
+    The version points at the artifact in the store and copies nothing; the store notes it, so that gc keeps it.
+    The former champion becomes `previous`.
     """
     name, place = registered_name(record.dag), place_of(record.store, manifest)
     if not client.search_registered_models(f"name = '{name}'"):
@@ -75,4 +78,6 @@ def register(
     if former is not None and str(former) != str(version):
         client.set_registered_model_alias(name, PREVIOUS, str(former))
     client.set_registered_model_alias(name, CHAMPION, str(version))
+    about = {"stage": manifest.stage, "key": manifest.key, "attempt": manifest.attempt, "alias": CHAMPION}
+    Store(record.store).register(Registration(name=name, version=str(version), when=time.time(), **about))
     return name, str(version)

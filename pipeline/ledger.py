@@ -22,6 +22,9 @@ SILENT_SECONDS = 30.0
 """A run of another machine that has told nothing for so long is taken for dead: a heartbeat comes every few seconds."""
 
 R = TypeVar("R", bound=BaseModel)
+SETTLED = "account.json"
+"""The account of a run of long ago, kept when its events were removed."""
+
 Ended = Literal["done", "failed", "stopped", "killed", "running"]
 
 
@@ -73,6 +76,8 @@ def record(store: Store, run: str) -> RunRecord | None:
 def account(store: Store, run: str) -> Account | str:
     """The account of a run, or why there is none."""
     complaints: list[str] = []
+    if settled := _read(store, Account, f".runs/{run}/{SETTLED}", complaints):
+        return settled
     begun = _read(store, RunRecord, f".runs/{run}/run.json", complaints)
     if begun is None:
         return complaints[0] if complaints else f"{store.url}/.runs/{run} has no run.json: it was cut short as it began"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline import digest
+from pipeline.store import Store
 from tests.infra.told_runs import BEGAN, Find, manifest
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ def test_the_served_model_is_the_champion_by_reference(client: MlflowClient, sto
     assert champion.tags["corpusmill.label"] == "Sft" and champion.run_id == runs("run-1", "Sft").info.run_id
     assert champion.source == (store / "sft" / made.key / made.attempt / "data").as_uri()
     assert made.digest in str(champion.description)
+    (noted,) = Store(str(store)).registered()
+    assert (noted.name, noted.version, noted.alias) == ("tales", "1", "champion"), "so that gc keeps it"
+    assert (noted.stage, noted.attempt) == (made.stage, made.attempt)
     assert not list((store / ".mlflow").rglob("*.parquet"))
     versions = client.search_model_versions("name = 'tales'")
     assert len(versions) == 1, "a cached model is no new version"
