@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 
 class Pretrain(Stage[Model]):
-    """Train a Llama from nothing; `depth` is the one dial of its size, and everything else follows unless set."""
+    """Train a Llama from nothing; `depth` is the one dial of its size, and everything else follows unless set.
 
+    More `steps` go on from where the rate of a shorter training began to fall, and end in the bytes of one long run.
+    """
+
+    extends = "steps"
     shows = ("bits_per_byte", "tokens_per_second", "parameters")
 
     tokens: Tokens
@@ -78,6 +82,9 @@ class Pretrain(Stage[Model]):
         """Of the updates alone: readings of the validation split are small beside them."""
         return training_flops(self.parameters(), self.steps * self.batch * self.sequence)
 
+    def continues_until(self) -> float:
+        return self._recipe().settled()
+
     def run(self, out: Model, ctx: Context) -> None:
         import torch
 
@@ -99,9 +106,8 @@ class Pretrain(Stage[Model]):
         config, recipe = self._config(data), self._recipe()
         device = "cuda" if torch.cuda.is_available() and self.resources.gpus else "cpu"
         model = Llama(config).initialise(self.seed).to(device)
-        saved = sorted(ctx.scratch.glob("step-*.pt"))
-        if saved:
-            ctx.note(f"going on from {saved[-1].stem}")
+        if resume := _resume(ctx):
+            ctx.note(f"going on from {resume.stem}")
         sizes = token_bytes(self.tokenizer.path)
         read = partial(bits_per_byte, model, held_out, self.sequence, sizes, precision=self.precision)
         told = _Teller(self, ctx, read if held_out.tokens > 1 else None)
@@ -109,9 +115,10 @@ class Pretrain(Stage[Model]):
             model,
             data,
             recipe,
-            resume=saved[-1] if saved else None,
+            resume=resume,
             every=self.checkpoint_every,
-            save=_keeper(ctx),
+            save=partial(_save, ctx),
+            keep=partial(_keep, ctx),
             report=told,
         )
         score = read(most=self.evaluate_tokens) if held_out.tokens > 1 else None
@@ -147,7 +154,7 @@ class Pretrain(Stage[Model]):
         )  # fmt: skip
 
     def _recipe(self) -> Recipe:
-        from stages.train import Recipe
+        from stages.train.recipe import Recipe
 
         return Recipe(
             steps=self.steps, batch=self.batch, sequence=self.sequence, rate=self.rate, warmup=self.warmup, decay=self.decay,
@@ -175,19 +182,32 @@ class Pretrain(Stage[Model]):
         return "\n\n".join(lines) + "\n"
 
 
-def _keeper(ctx: Context) -> Callable[[int, dict[str, Any]], None]:
-    """Saves and commits each state under a name of its own, then drops the one before the last."""
+def _resume(ctx: Context) -> Path | None:
+    """The furthest state that there is: of this training, or of a shorter one; None where it begins."""
+    saved = max(ctx.scratch.glob("step-*.pt"), default=None)
+    earlier = ctx.earlier(beyond=int(saved.stem.removeprefix("step-")) if saved else 0)
+    return next(earlier.path.glob("step-*.pt")) if earlier else saved
 
-    def keep(step: int, state: dict[str, Any]) -> None:
-        from stages.train import save_state
 
-        path = ctx.scratch / f"step-{step:08d}.pt"
-        save_state(path, state)
-        ctx.commit(path)
-        for old in sorted(ctx.scratch.glob("step-*.pt"))[:-1]:
+def _state_file(ctx: Context, step: int, state: dict[str, Any]) -> Path:
+    from stages.train import save_state
+
+    path = ctx.scratch / f"step-{step:08d}.pt"
+    save_state(path, state)
+    return path
+
+
+def _save(ctx: Context, step: int, state: dict[str, Any]) -> None:
+    """Commit the state under a name of its own, then drop the ones before it."""
+    path = _state_file(ctx, step, state)
+    ctx.commit(path)
+    for old in ctx.scratch.glob("step-*.pt"):
+        if old != path:
             old.unlink()
 
-    return keep
+
+def _keep(ctx: Context, step: int, state: dict[str, Any]) -> None:
+    ctx.keep(_state_file(ctx, step, state), at=step)
 
 
 class _Teller:

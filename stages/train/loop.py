@@ -38,12 +38,14 @@ def train(
     resume: Path | None = None,
     every: int = 0,
     save: Callable[[int, dict[str, Any]], None] = lambda step, state: None,
+    keep: Callable[[int, dict[str, Any]], None] = lambda step, state: None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
     """Train `model` in place, on its own device, up to `recipe.steps` updates, from the state at `resume` if given.
 
-    `save` gets the whole state after each `every` updates, `report` each update. Raises FloatingPointError when the
-    loss is no longer finite, ValueError when the data does not fill a window.
+    `save` gets the whole state after each `every` updates, `report` each update, and `keep` the state after the last update
+    that a longer training would have made just so. Raises FloatingPointError when the loss is no longer finite, ValueError
+    when the data does not fill a window.
     """
     device = model.embed.weight.device
     if device.type == "cpu":
@@ -51,6 +53,9 @@ def train(
     optimizer = make_optimizer(model, recipe)
     torch.manual_seed(recipe.seed)
     first = load_state(resume, model, optimizer) if resume is not None else 0
+    settled = recipe.settled()
+    if first == settled > 0:
+        keep(first, state_of(model, optimizer, first))
     began = time.perf_counter()
     model.train()
     for step in range(first, recipe.steps):
@@ -62,7 +67,9 @@ def train(
         loss = update(model, optimizer, inputs.to(device), targets.to(device), recipe)
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} at step {step + 1}")
-        if every and (step + 1) % every == 0 and step + 1 < recipe.steps:
+        if step + 1 == settled:
+            keep(step + 1, state_of(model, optimizer, step + 1))
+        elif every and (step + 1) % every == 0 and step + 1 < recipe.steps:
             save(step + 1, state_of(model, optimizer, step + 1))
         seen = (step + 1 - first) * recipe.batch * recipe.sequence
         report(Progress(step + 1, loss, rate, seen / (time.perf_counter() - began)))

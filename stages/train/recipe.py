@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 
@@ -28,7 +29,18 @@ class Recipe:
 
     def rate_at(self, step: int) -> float:
         """The learning rate of update `step` (from 0): linear up over `warmup`, flat, linear down over the last `decay` share."""
-        up = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        return self.rate * min(self._up(step), self._down(step))
+
+    def settled(self) -> int:
+        """How many updates come before the first whose rate depends on `steps`: the fall has begun, or outweighs the climb.
+
+        A longer recipe that differs in nothing else gives each of these the same rate.
+        """
+        return bisect_left(range(self.steps), True, key=lambda step: self._down(step) < self._up(step))
+
+    def _up(self, step: int) -> float:
+        return min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+
+    def _down(self, step: int) -> float:
         falling = self.decay * self.steps
-        down = min(1.0, (self.steps - step) / (falling + 1)) if falling else 1.0
-        return self.rate * min(up, down)
+        return min(1.0, (self.steps - step) / (falling + 1)) if falling else 1.0

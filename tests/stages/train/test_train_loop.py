@@ -92,6 +92,33 @@ def test_the_rate_climbs_stays_and_falls() -> None:
     assert Recipe(steps=5, batch=1, sequence=1, rate=1.0, warmup=0, decay=0).rate_at(4) == 1.0
 
 
+@given(
+    steps=st.integers(1, 3_000),
+    more=st.integers(1, 9_000),
+    warmup=st.integers(0, 400),
+    decay=st.floats(0, 1) | st.sampled_from([0.0, 0.1, 0.4, 1.0]),
+)
+def test_every_longer_recipe_gives_the_settled_updates_the_same_rate_and_the_next_one_another(
+    steps: int, more: int, warmup: int, decay: float
+) -> None:
+    short, long = (
+        Recipe(steps=count, batch=1, sequence=1, rate=1.0, warmup=warmup, decay=decay)
+        for count in (steps, steps + more)
+    )
+    settled = short.settled()
+    assert [short.rate_at(step) for step in range(settled)] == [long.rate_at(step) for step in range(settled)]
+    assert settled <= long.settled()
+    assert settled == steps or short.rate_at(settled) < long.rate_at(settled)
+
+
+def test_where_the_rate_settles() -> None:
+    def settled(warmup: int, decay: float, steps: int = 20) -> int:
+        return Recipe(steps=steps, batch=1, sequence=1, rate=1.0, warmup=warmup, decay=decay).settled()
+
+    assert [settled(5, 0.4), settled(5, 0.4, 40), settled(5, 0.8), settled(5, 0), settled(0, 1)] == [12, 24, 4, 20, 0]
+    assert settled(30, 1.0) == 12, "while the rate climbs, it is as high as it would be in a longer training"
+
+
 def test_a_resumed_run_is_the_undisturbed_one_to_the_bit(data: PackedTokens, tmp_path: Path) -> None:
     whole, half, rest = (Llama(SHAPE).initialise(0) for _ in range(3))
     losses: list[float] = []
