@@ -32,11 +32,19 @@ def test_your_data_goes_from_json_lines_to_a_chat_model(tmp_path: Path) -> None:
 
 
 def test_reruns_run_just_what_was_touched(tmp_path: Path) -> None:
-    _, turned, _, back, alone, again = follow(ROOT / "docs" / "reruns.md", tmp_path, dict(os.environ))
+    _, turned, _, back, alone, again, _, extend, extended = follow(
+        ROOT / "docs" / "reruns.md", tmp_path, dict(os.environ)
+    )
     assert re.search(r"count\s+run .*longer 1 → 2", turned) and re.search(r"say\s+cached", turned)
     assert "2 cached, 0 to run" in back
     assert "1 finished, 1 cached" in alone
     assert "1 finished, 1 cached" in again, "the same words again: nothing below runs"
+    assert "extend 1,000 → 2,000" in extend and "1 finished" in extended
+    first, second = (
+        path.read_text()
+        for path in sorted(tmp_path.glob(".corpusmill/primes/*/*/data/primes.txt"), key=os.path.getsize)
+    )
+    assert (second.startswith(first + " "), second[-5:]) == (True, "17389")
 
 
 def test_decisions_are_asked_for_and_kept(tmp_path: Path) -> None:
