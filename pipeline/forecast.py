@@ -1,5 +1,5 @@
-"""What a stage is expected to take and to cost: from the last attempt like it, scaled by its declared work, else by the bytes
-of its inputs; a GPU stage that was never run, from its declared work and what the GPU can do. What nobody knows is None."""
+"""What a stage is expected to take and to cost: from the last attempt like it, scaled by its declared work, else by the
+setting along which it extends, else by the bytes of its inputs; a GPU stage that was never run, from its declared work and what the GPU can do. What nobody knows is None."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def forecast(
     """
     work, alike = stage.flops(), reference(stage, earlier)
     if alike is not None:
-        factor, why = _scale(alike, work, sizes)
+        factor, why = _scale(stage, alike, work, sizes)
         seconds = (alike.cost.wall_seconds - alike.lost.wall_seconds) * factor * share
         basis = f"last run{why}" + (f", {share:.0%} of it left" if share < 1 else "")
         return Forecast(seconds=seconds, dollars=_price(stage.resources, seconds), basis=basis)
@@ -63,9 +63,13 @@ def reference(stage: Stage[Any], earlier: Sequence[Manifest]) -> Manifest | None
     return min(alike, key=lambda made: (bool(made.extended_from), made.label != stage.label), default=None)
 
 
-def _scale(alike: Manifest, work: float | None, sizes: Mapping[str, int | None]) -> tuple[float, str]:
+def _scale(
+    stage: Stage[Any], alike: Manifest, work: float | None, sizes: Mapping[str, int | None]
+) -> tuple[float, str]:
     if work and alike.flops:
         factor, what = work / alike.flops, "work"
+    elif before := alike.settings.get(stage.extends):
+        factor, what = getattr(stage, stage.extends) / before, stage.extends
     else:
         now = [size for size in sizes.values() if size]
         then = [record.size for record in alike.inputs.values() if record.size]

@@ -139,8 +139,8 @@ def test_the_plan_expects_the_part_that_is_still_to_be_done(tmp_path: Path) -> N
     made(fold(count=2_000), tmp_path)
     entry = plan(fold(count=4_000), Store(str(tmp_path))).entries["fold"]
     assert (entry.state, entry.reason) == ("run", "extend 2,000 → 4,000")
-    assert entry.last_cost and entry.forecast.seconds == pytest.approx(entry.last_cost.wall_seconds * 0.7)
-    assert entry.forecast.basis == "last run, 70% of it left"
+    assert entry.last_cost and entry.forecast.seconds == pytest.approx(entry.last_cost.wall_seconds * 2 * 0.7)
+    assert entry.forecast.basis == "last run × 2 count, 70% of it left"
 
 
 def test_of_several_attempts_the_furthest_is_gone_on_from_and_an_extension_is_one_of_them(
