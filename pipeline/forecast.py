@@ -1,5 +1,6 @@
-"""What a stage is expected to take and to cost: from the last attempt like it, scaled by its declared work, else by the
-setting along which it extends, else by the bytes of its inputs; a GPU stage that was never run, from its declared work and what the GPU can do. What nobody knows is None."""
+"""What a stage is expected to take and to cost: from the last attempt like it, scaled by its declared work, else by the setting
+along which it extends, else by the bytes of its inputs; a GPU stage that was never run, from its declared work and what the
+GPU can do. What nobody knows is None."""
 
 from __future__ import annotations
 
