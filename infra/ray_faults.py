@@ -7,7 +7,8 @@ from typing import Any
 
 from pipeline.errors import CorpusmillError, StageFailed
 from pipeline.manifest import Manifest
-from pipeline.wire import name_of, named
+from pipeline.named import name_of
+from pipeline.wire import named
 
 AGAIN = "run the same command again; what was committed is kept"
 

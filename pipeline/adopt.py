@@ -23,11 +23,11 @@ from pipeline.files import check_writable
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import Manifest
 from pipeline.messages import nearest
+from pipeline.named import name_of
 from pipeline.stage import Stage
 from pipeline.store import Attempt, Store
 from pipeline.tables import size
 from pipeline.who import who
-from pipeline.wire import name_of
 
 KINDS = "stages.adopt"
 """Where the kinds are found by name, as the dags of dags/ are."""

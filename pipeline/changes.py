@@ -16,11 +16,11 @@ UNSET = _Unset()
 
 
 def changes(old: Any, new: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Each place, dotted, at which the two differ, with both values; the name of a group's class (``$``) does not count."""
+    """Each place, dotted, at which the two differ, with both values; a class's name stands at the place of what it makes."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in (*new, *(name for name in old if name not in new)):
-            if name != "$":
-                yield from changes(old.get(name, UNSET), new.get(name, UNSET), f"{place}.{name}" if place else name)
+            within = place if name.startswith("$") else f"{place}.{name}" if place else name
+            yield from changes(old.get(name, UNSET), new.get(name, UNSET), within)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for position, (before, after) in enumerate(zip(old, new, strict=True)):
             yield from changes(before, after, f"{place}.{position}")

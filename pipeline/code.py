@@ -1,54 +1,85 @@
 """The code digest: what a stage's code is, apart from how it is written, so that a plan can name what has drifted.
 
-Counted is every top-level definition and data file of the project that the stage's class reaches: in `stages/`, and for
-a user's class in the user's own package or folder. The orchestrator, the executors and installed packages never count.
+Counted is every top-level definition and data file of the project that the stage's class reaches, or a class or function
+that its settings name: in `stages/`, and for a user's in the user's own package or folder. The orchestrator, the executors
+and installed packages never count.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import digest
 from pipeline.code_cache import Cache
 from pipeline.code_files import Files, stamp_of, trusted
-from pipeline.code_modules import Base
+from pipeline.code_imports import is_standard
+from pipeline.code_modules import FOREIGN, Base
 from pipeline.code_packages import installed, site
 from pipeline.code_reach import Reach
 from pipeline.code_scan import FORM
 from pipeline.errors import DagError
 from pipeline.manifest import CodeRecord
+from pipeline.named import Named, brought_by, file_of, is_installed, name_of
+
+if TYPE_CHECKING:
+    from pipeline.stage import Stage
 
 OURS = Base(str(Path(__file__).resolve().parents[1]), frozenset({"stages"}))
+
+Place = tuple[list[Base], tuple[str, ...], str]
+"""Where a module's imports are looked up, its dotted name in parts, and its file."""
 
 _RECORDS = Cache(f"code-{FORM}.json", "records", "packages")
 _FILES = Files()
 
 
-def code_record(stage_class: type) -> CodeRecord:
-    """What the code of a stage is today, and which versions of installed packages it imports.
+def code_of(stage: Stage[Any]) -> CodeRecord:
+    """The code record of a stage as it is drawn: of its class, and of the classes and functions that its settings bring."""
+    return code_record(type(stage), *brought_by(stage))
 
-    Reads source files and runs none. Raises DagError where the class lies in no file, or a file it reaches has a
-    syntax error.
+
+def code_record(stage_class: type, *beside: Named) -> CodeRecord:
+    """What the code of a stage and of what stands beside it is today, and which versions of installed packages it imports.
+
+    Reads source files and runs none. Raises DagError where a class lies in no file, or a file it reaches has a syntax error.
     """
-    bases, parts, path = _place(stage_class)
+    own, packages = _sorted(beside)
+    places = [_place(thing) for thing in (stage_class, *own)]
     records = _RECORDS.section("records")
-    name = f"{path}:{stage_class.__module__}:{stage_class.__qualname__}"
+    name = "+".join(
+        dict.fromkeys(
+            f"{path}:{name_of(thing)}" for (_, _, path), thing in zip(places, (stage_class, *own), strict=True)
+        )
+    )
     kept = records.get(name)
     if kept is None or not _stands(kept):
-        made = _read(bases, parts, path, stage_class.__qualname__.split(".")[0])
+        made = _read(places, [thing.__qualname__.split(".")[0] for thing in (stage_class, *own)])
         changed = kept is None or any(kept[part] != made[part] for part in ("seen", "definitions", "imports"))
         _RECORDS.dirty |= changed
         records[name] = kept = made
-    packages = _versions(kept["imports"])
+    versions = _versions(sorted({*kept["imports"], *packages}))
     if _RECORDS.dirty:
         for gone in [known for known in records if not os.path.exists(known.split(".py:")[0] + ".py")]:
             del records[gone]
         _RECORDS.save()
-    return CodeRecord(digest=kept["digest"], definitions=kept["definitions"], packages=packages)
+    return CodeRecord(digest=kept["digest"], definitions=kept["definitions"], packages=versions)
+
+
+def _sorted(beside: tuple[Named, ...]) -> tuple[list[Named], set[str]]:
+    """Of what settings bring, the project's own by name, and the top-level modules of what is installed."""
+    own, packages = {}, set()
+    for thing in beside:
+        top, file = thing.__module__.split(".")[0], file_of(thing)
+        if top in FOREIGN or is_standard(top):
+            continue
+        if file is None or is_installed(file) or not file.endswith(".py"):
+            packages.add(top)
+        else:
+            own[name_of(thing)] = thing
+    return [own[name] for name in sorted(own)], packages
 
 
 def _stands(kept: dict[str, Any]) -> bool:
@@ -56,18 +87,19 @@ def _stands(kept: dict[str, Any]) -> bool:
     return all(stamp_of(path) == stamp and trusted(stamp, read) for path, stamp in kept["seen"].items())
 
 
-def _read(bases: list[Base], parts: tuple[str, ...], path: str, name: str) -> dict[str, Any]:
+def _read(places: list[Place], names: list[str]) -> dict[str, Any]:
     _FILES.seen, read = {}, time.time_ns()
-    reach = Reach(bases, _FILES)
-    module = reach.open(bases[0], parts, path)
-    for found, unit in reach.resolve(module, (name,), set()) or reach.whole(module):
-        reach.add(found, unit)
+    reach = Reach(list(dict.fromkeys(base for bases, _, _ in places for base in bases)), _FILES)
+    for (bases, parts, path), name in zip(places, names, strict=True):
+        module = reach.open(bases[0], parts, path)
+        for found, unit in reach.resolve(module, (name,), set()) or reach.whole(module):
+            reach.add(found, unit)
     reach.walk()
     _FILES.save()
     definitions = dict(sorted(reach.definitions.items()))
     return {
         "read": read,
-        "seen": {**_FILES.seen, path: _FILES.stamp(path)},
+        "seen": {**_FILES.seen, **{path: _FILES.stamp(path) for _, _, path in places}},
         "digest": digest.of_json(definitions),
         "definitions": definitions,
         "imports": sorted(reach.packages),
@@ -86,14 +118,13 @@ def _versions(modules: list[str]) -> dict[str, str]:
     return {name: version for module in modules for name, version in sorted(found[module].items())}
 
 
-def _place(stage_class: type) -> tuple[list[Base], tuple[str, ...], str]:
-    """Where absolute imports of the class's project are looked up, the dotted name of its module, and its file."""
-    name = stage_class.__module__
-    file = getattr(sys.modules.get(name), "__file__", None)
+def _place(thing: Named) -> Place:
+    """Where absolute imports of the thing's project are looked up, the dotted name of its module, and its file."""
+    name, file = thing.__module__, file_of(thing)
     if file is None or not os.path.isfile(file):
         raise DagError(
-            f"stage {stage_class.__qualname__} is defined in no file ({name}), so that its code cannot be recorded",
-            mend="put the class into a module of its own",
+            f"{thing.__qualname__} is defined in no file ({name}), so that its code cannot be recorded",
+            mend="put it into a module of its own",
         )
     path = os.path.abspath(file)
     parts = tuple(name.split("."))

@@ -64,6 +64,11 @@ class Modules:
             self._named[parts] = self._search(parts)
         return self._named[parts]
 
+    def folders(self, parts: tuple[str, ...]) -> list[str]:
+        """The folders of the project that bear a package's dotted name."""
+        known = [base.folder for base in self._bases if base.only is None or parts[0] in base.only]
+        return [path for folder in known if self._files.is_folder(path := os.path.join(folder, *parts))]
+
     def _search(self, parts: tuple[str, ...]) -> Module | None:
         if not parts or not all(parts) or parts[0] in FOREIGN:
             return None

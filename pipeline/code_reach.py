@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pipeline.code_data import named_files, neighbours
 from pipeline.code_files import Files
 from pipeline.code_imports import is_standard
 from pipeline.code_modules import FOREIGN, Base, Module, Modules
@@ -23,6 +24,9 @@ class Reach:
         self.packages: set[str] = set()
         self._seen: set[tuple[str, str]] = set()
         self._pending: list[Node] = []
+        self._entered: list[Module] = []
+        self._hooked: set[tuple[str, str]] = set()
+        self._asked = False
 
     def add(self, module: Module, unit: str) -> None:
         """Reach one unit, and with it what its module and the packages above run on import."""
@@ -37,14 +41,15 @@ class Reach:
         if (module.path, "") in self._seen:
             return
         self._seen.add((module.path, ""))
+        self._entered.append(module)
+        self._hooked |= {(module.path, unit) for unit in module.scan["hooks"]}
         for length in range(1, len(module.parts)):
             if above := self._find(module.parts[:length]):
                 self.enter(above)
         for unit in module.scan["roots"]:
             self.add(module, unit)
-        if not module.is_package:  # unused imports are re-exports in a package, and made for their effect elsewhere
-            for written in module.scan["effects"]:
-                self._import(module, written)
+        for written in module.scan["effects"]:
+            self._import(module, written)
 
     def whole(self, module: Module) -> list[Node]:
         """Every unit of a module."""
@@ -52,33 +57,53 @@ class Reach:
 
     def walk(self) -> None:
         """Follow everything until nothing new is found."""
-        while self._pending:
+        while self._pending or self._children():
             module, name = self._pending.pop()
             unit = module.scan["units"][name]
             origins = self._unit(module, unit)
             form = unit["form"] if not origins else sha12("\n".join([unit["form"], *sorted(set(origins))]))
             self.definitions[f"{module.shown}:{name}"] = form
             self._read(module, unit)
+            self._asked |= name in module.scan["asks"]
             if unit["dynamic"]:
                 self._reach(self.whole(module))
+
+    def _children(self) -> bool:
+        """Reach the classes of what was imported whose bases learn of them, or may be asked for them."""
+        for module in self._entered:
+            for name, bases in module.scan["bases"].items():
+                if (module.path, name) not in self._seen and any(self._knows(module, base) for base in bases):
+                    self._hooked.add((module.path, name))
+                    self.add(module, name)
+        return bool(self._pending)
+
+    def _knows(self, module: Module, base: str) -> bool:
+        nodes = self.resolve(module, tuple(base.split(".")), set()) or []
+        places = {(found.path, unit) for found, unit in nodes if unit}
+        return not places.isdisjoint(self._seen if self._asked else self._hooked)
 
     def _unit(self, module: Module, unit: Unit) -> list[str]:
         """Reach what the unit mentions; return what each imported name stood for, which its text does not tell."""
         told = []
         for name in unit["names"]:
             parts = tuple(name.split("."))
-            if parts[0] in unit["imports"]:
-                self._origins(module, unit["imports"][parts[0]], parts[1:])
-                continue
-            nodes = self.resolve(module, parts, set())
+            local = unit["imports"].get(parts[0])
+            if local:
+                self._origins(module, local, parts[1:])
+            nodes = self.resolve(module, parts, set())  # beside a function's import: another may mean the module's own
             if nodes is not None:
                 self._reach(nodes)
-            if parts[0] in module.scan["imports"]:
+            if parts[0] in module.scan["imports"] and not local:
                 told += self._tell(module, name, nodes)
+        used = {mention.split(".")[0] for mention in unit["names"]}
         for name, origins in unit["imports"].items():
-            used = any(mention.split(".")[0] == name for mention in unit["names"])
-            if not used:
-                self._origins(module, origins, ())
+            for written, taken in origins:
+                if (
+                    not name and written.split(".")[0] in used
+                ):  # import a.b: what is used of it is a name that begins with a
+                    self._import(module, written)
+                elif name not in used:
+                    self._origins(module, [(written, taken)], ())
         return told
 
     def _tell(self, module: Module, name: str, nodes: list[Node] | None) -> list[str]:
@@ -121,15 +146,23 @@ class Reach:
         if target is None:
             self._package(parts)
             return None
-        return self.resolve(target, names, seen) or self.whole(target)
+        return self._resolved(target, names, seen)
+
+    def _resolved(self, module: Module, names: tuple[str, ...], seen: set[tuple[str, str]]) -> list[Node]:
+        """The units that a dotted name means within a module, or all of them where it cannot be told."""
+        nodes = self.resolve(module, names, seen)
+        return self.whole(module) if nodes is None else nodes
 
     def resolve(self, module: Module, names: tuple[str, ...], seen: set[tuple[str, str]]) -> list[Node] | None:
-        """The units that a dotted name means within a module: its own, those it imports, or those of a submodule."""
+        """The units that a dotted name means within a module: its own, those it imports, or those of a submodule.
+
+        None where it has no such name; no further units where the question is asked again on the way to its own answer.
+        """
         if not names:
             return self.whole(module)
         first = names[0]
         if (module.path, first) in seen:
-            return None
+            return []
         seen.add((module.path, first))
         scan = module.scan
         nodes = [(module, unit) for unit in scan["binds"].get(first, [first] if first in scan["units"] else [])]
@@ -138,14 +171,16 @@ class Reach:
         if nodes:
             return nodes
         if module.is_package and (below := self._find((*module.parts, first))):
-            return self.resolve(below, names[1:], seen) or self.whole(below)
+            return self._resolved(below, names[1:], seen)
         return self._hidden(module, names, seen)
 
     def _hidden(self, module: Module, names: tuple[str, ...], seen: set[tuple[str, str]]) -> list[Node] | None:
         """A name that comes by a star, or by the table behind a package's ``__getattr__``."""
-        for star in module.scan["stars"]:
+        for star in reversed(module.scan["stars"]):  # the last one stands
             target = self._find(module.absolute(star))
-            if target is not None and (nodes := self.resolve(target, names, seen)):
+            if target is None:
+                self._package(module.absolute(star))
+            elif nodes := self.resolve(target, names, seen):
                 return [(module, ""), *nodes]
         return [
             node
@@ -159,36 +194,28 @@ class Reach:
         return (self.resolve(target, (taken or name,), set()) or self.whole(target)) if target is not None else []
 
     def _read(self, module: Module, unit: Unit) -> None:
-        """Reach the files beside the module, and the modules, that its texts name."""
+        """Reach the files, and the modules, that the texts of a unit name."""
         for text in unit["strings"]:
-            path = os.path.join(os.path.dirname(module.path), *text.split("/"))
-            if self._files.is_file(path):
+            paths = list(named_files(module, text, self._modules, self._files))
+            for path in paths:
                 self._file(module, path)
-            elif module.scan["reads"] and self._files.is_folder(path):
-                self._folder(module, path)
-            elif "." in text and "/" not in text:
-                dotted, _, taken = text.partition(":")
-                if target := self._find(tuple(dotted.split("."))):
-                    self._reach((self.resolve(target, (taken,), set()) if taken else None) or self.whole(target))
+            if "." in text and "/" not in text and not paths:
+                self._dotted(module, text)
+
+    def _dotted(self, module: Module, text: str) -> None:
+        dotted, _, taken = text.partition(":")
+        if dotted.endswith(".*"):
+            if package := self._find(module.absolute(dotted[:-1] if dotted == ".*" else dotted[:-2])):
+                for path in neighbours(package, self._files):
+                    self._file(package, path)
+        elif target := self._find(tuple(dotted.split("."))):
+            self._reach((self.resolve(target, (taken,), set()) if taken else None) or self.whole(target))
 
     def _file(self, module: Module, path: str) -> None:
+        shown = os.path.relpath(path, module.base.folder).replace(os.sep, "/")
         if not path.endswith(".py"):
-            return self._data(module, path)
+            self.definitions[shown] = self._files.digest(path)
+            return
         below = os.path.relpath(path[:-3], os.path.dirname(module.path)).split(os.sep)
         parts = (*module.parts[: len(module.parts) - (not module.is_package)], *below)
         self._reach(self.whole(self.open(module.base, parts, path)))
-
-    def _folder(self, module: Module, path: str) -> None:
-        self._files.stamp(path + "/")
-        for name in sorted(os.listdir(path)):
-            inner = os.path.join(path, name)
-            if name.startswith((".", "__")):
-                continue
-            if self._files.is_folder(inner):
-                self._folder(module, inner)
-            elif not name.endswith((".py", ".pyc")) and self._files.is_file(inner):
-                self._data(module, inner)
-
-    def _data(self, module: Module, path: str) -> None:
-        shown = os.path.relpath(path, module.base.folder).replace(os.sep, "/")
-        self.definitions[shown] = self._files.digest(path)

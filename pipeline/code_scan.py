@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import TypedDict
 
 from pipeline.code_imports import IMPORTS, Imports, bindings, is_standard
 from pipeline.code_syntax import DYNAMIC, MAIN, MODULE, Normal, sha12
 
-FORM = 1
+FORM = 2
 """Number of the normal form and of this record; a change of either makes cached scans worthless."""
+
+_READS = re.compile(rb"__file__|importlib[._]resources|importlib import .*resources|get_data")
+_ABOVE = re.compile(rb"[._ ]resources|get_data|parents\b|parent\s*\.\s*parent|[\"']\.\.|dirname\(.*dirname\(")
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -25,7 +29,11 @@ class Unit(TypedDict):
 
 
 class Scan(TypedDict):
-    """A file: its units, which of them bind each name, its imports, and the units that run whoever imports it."""
+    """A file: its units, which of them bind each name, its imports, and the units that run whoever imports it.
+
+    `effects` are imported for nothing but what they do; `bases` are those of each class, `hooks` the classes that learn of
+    their subclasses, `asks` the units that ask for them; `reads` says that it reads files, `above` also of packages above.
+    """
 
     units: dict[str, Unit]
     binds: dict[str, list[str]]
@@ -34,14 +42,18 @@ class Scan(TypedDict):
     roots: list[str]
     effects: list[str]
     tables: dict[str, list[str]]
+    bases: dict[str, list[str]]
+    hooks: list[str]
+    asks: list[str]
     reads: bool
+    above: bool
 
 
 def scan(source: bytes) -> Scan:
     """Read a file. Raises SyntaxError, also where it nests too deeply or holds a null byte."""
     try:
         tree = ast.parse(source)
-        return _Reader(tree, b"__file__" in source or b"resources" in source).result()
+        return _Reader(tree, bool(_READS.search(source)), bool(_ABOVE.search(source))).result()
     except (RecursionError, MemoryError):
         raise SyntaxError("nested too deeply to be read") from None
     except ValueError as fault:
@@ -49,14 +61,15 @@ def scan(source: bytes) -> Scan:
 
 
 class _Reader:
-    def __init__(self, tree: ast.Module, reads: bool) -> None:
-        self.reads = reads
+    def __init__(self, tree: ast.Module, reads: bool, above: bool) -> None:
+        self.reads, self.above = reads, reads and above
         self.normals: dict[str, Normal] = {}
         self.binds: dict[str, list[str]] = {}
         self.imports: Imports = {}
         self.roots = [MODULE]
         self.tables: dict[str, list[str]] = {}
         self.decorators: dict[str, list[ast.expr]] = {}
+        self.classes: dict[str, ast.ClassDef] = {}
         for node in tree.body:
             self._top(node)
 
@@ -66,6 +79,8 @@ class _Reader:
         elif isinstance(node, DEFINITIONS):
             self.decorators.setdefault(node.name, []).extend(node.decorator_list)
             self._unit(node.name, node, [node.name])
+            if isinstance(node, ast.ClassDef):
+                self.classes[node.name] = node
         elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
             self._assignment(node)
         elif type(node).__name__ == "TypeAlias":
@@ -92,7 +107,8 @@ class _Reader:
 
     def _assignment(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        names = [name for target in targets for name in _stored(target)]
+        named = [inner.target for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr)]
+        names = [name for target in (*targets, *named) for name in _stored(target)]
         if not names and (owner := _owner(targets[0])) in self.normals:
             names = [owner]
         unit = next((self.binds[name][0] for name in names if name in self.binds), names[0] if names else MODULE)
@@ -119,7 +135,7 @@ class _Reader:
         units = {name: self._finish(normal, known) for name, normal in self.normals.items()}
         used = {mention.split(".")[0] for unit in units.values() for mention in unit["names"]}
         unused = self.imports.keys() - used - {"*"}
-        effects = [module for name in unused for module, _ in self.imports[name]]
+        effects = [_joined(*origin) for name in ("*", *unused) for origin in self.imports.get(name, ())]
         roots = [MODULE, *(name for name, given in self.decorators.items() if any(self._acts(item) for item in given))]
         return Scan(
             units=units,
@@ -129,7 +145,11 @@ class _Reader:
             roots=[name for name in roots if name in units],
             effects=sorted(set(effects)),
             tables=self.tables if "__getattr__" in units else {},
+            bases={name: [b for base in node.bases if (b := _dotted(base))] for name, node in self.classes.items()},
+            hooks=[name for name, node in self.classes.items() if self._hooks(node)],
+            asks=[name for name, normal in self.normals.items() if "__subclasses__" in normal.names],
             reads=self.reads,
+            above=self.above,
         )
 
     def _finish(self, normal: Normal, known: set[str]) -> Unit:
@@ -142,6 +162,11 @@ class _Reader:
             imports={name: sorted(set(origins)) for name, origins in sorted(normal.imports.items())},
             dynamic=not DYNAMIC.isdisjoint(normal.names),
         )
+
+    def _hooks(self, node: ast.ClassDef) -> bool:
+        """Whether a class learns of its subclasses: through a hook of its own or a metaclass, if not one of Python itself."""
+        inside = any(getattr(inner, "name", "") == "__init_subclass__" for inner in node.body)
+        return inside or any(given.arg == "metaclass" and self._acts(given.value) for given in node.keywords)
 
     def _acts(self, decorator: ast.expr) -> bool:
         """Whether a decorator may register what it decorates: any but those of Python itself."""
@@ -169,3 +194,19 @@ def _named(test: ast.expr) -> str:
 
 def _compares(test: ast.expr, name: str) -> bool:
     return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == name
+
+
+def _dotted(node: ast.expr) -> str:
+    """A name with its attributes, without what stands in brackets behind; empty for any other expression."""
+    parts: list[str] = []
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        parts += [node.attr] if isinstance(node, ast.Attribute) else []
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
+
+
+def _joined(module: str, taken: str) -> str:
+    """What an import statement may run: the module, and what is taken from it where that is a module too."""
+    if taken in ("", "*"):
+        return module
+    return module + taken if module.endswith(".") else f"{module}.{taken}"

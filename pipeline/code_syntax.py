@@ -8,9 +8,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from pipeline.code_imports import ImportGroup, Imports, bindings, is_text, statements
+from pipeline.code_scope import COMPREHENSIONS, local_names
 
 MODULE, MAIN = "<module>", "<main>"
 """The units of the statements that run on import, and of the block behind ``if __name__ == "__main__"``."""
@@ -40,6 +42,7 @@ class Normal:
         self.strings: set[str] = set()
         self.imports: Imports = {}
         self._quoted = False
+        self._local: list[frozenset[str]] = []
 
     def put(self, value: Any) -> None:
         """Append the normal form of a node, a list or a constant; None and empty fields are left out."""
@@ -61,6 +64,7 @@ class Normal:
             self.text.append(ascii(value))  # repr of text follows the Unicode tables of the Python at hand
 
     def _node(self, node: ast.AST) -> None:
+        local = local_names(node)
         self.text.append(type(node).__name__ + "(")
         for field in _fields(type(node)):
             value = getattr(node, field, None)
@@ -71,14 +75,27 @@ class Normal:
                 before, self._quoted = self._quoted, True
                 self.put(value)
                 self._quoted = before
+            elif local and field in ("body", "elt", "key", "value", "generators"):
+                self._local.append(local)
+                self.put(value)
+                self._local.pop()
             else:
                 self.put(value)
         self.text.append(")")
+        if isinstance(node, COMPREHENSIONS):  # what is gone through first is looked up outside of it
+            outside = Normal()
+            outside._local = self._local
+            outside.put(node.generators[0].iter)
+            self.names |= outside.names
+
+    def _name(self, name: str, path: str = "") -> None:
+        if not any(name in local for local in self._local):
+            self.names.add(f"{name}.{path}" if path else name)
 
     def _Name(self, node: ast.Name) -> None:
         self.text.append(f"Name({node.id})")
         if isinstance(node.ctx, ast.Load):
-            self.names.add(node.id)
+            self._name(node.id)
 
     def _Global(self, node: ast.Global) -> None:
         self.names.update(node.names)
@@ -98,7 +115,7 @@ class Normal:
         path = ".".join(reversed(parts))
         self.text.append(f"Attribute({path},")
         if isinstance(inner, ast.Name):
-            self.names.add(f"{inner.id}.{path}")
+            self._name(inner.id, path)
             self.text.append(inner.id)
         else:
             self.put(inner)
@@ -124,7 +141,10 @@ class Normal:
             tree = ast.parse(value, mode="eval")
         except (SyntaxError, ValueError):
             return
-        self.names.update(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+        quoted = Normal()
+        quoted._local = self._local
+        quoted.put(tree.body)
+        self.names |= quoted.names
 
     def _BinOp(self, node: ast.BinOp) -> None:
         parts: list[str] = []
@@ -132,18 +152,25 @@ class Normal:
         while isinstance(left, ast.BinOp) and isinstance(left.op, ast.Div) and is_text(left.right):
             parts.append(left.right.value)  # type: ignore[attr-defined]  # a constant, by _is_text
             left = left.left
-        if parts:
-            self._mention("/".join(reversed(parts)))
+        self._path(reversed(parts))
         self._node(node)
 
     def _Call(self, node: ast.Call) -> None:
         called = getattr(node.func, "attr", getattr(node.func, "id", ""))
         texts = [given.value for given in node.args if isinstance(given, ast.Constant) and isinstance(given.value, str)]
         if called in ("joinpath", "join") and len(texts) > 1:
-            self._mention("/".join(texts))
+            self._path(texts)
         if called in ("import_module", "__import__") and texts:
             self.imports.setdefault("", []).append((texts[0], ""))
+        elif called in ("import_module", "__import__") and node.args:
+            package, dot, _ = _beginning(node.args[0]).rpartition(".")
+            if dot:
+                self.strings.add(f"{package}.*")
         self._node(node)
+
+    def _path(self, parts: Iterable[str]) -> None:
+        """Mention a path that is put together; how far up it begins is not told."""
+        self._mention("/".join(part for part in parts if part != ".."))
 
     def _JoinedStr(self, node: ast.JoinedStr) -> None:
         self.text.append("JoinedStr(")
@@ -165,6 +192,17 @@ class Normal:
 
     def _ImportGroup(self, node: ImportGroup) -> None:
         self.text.append(f"Import({self._imports(node.group)})")
+
+
+def _beginning(node: ast.expr) -> str:
+    """The constant text with which a text that is put together begins."""
+    if isinstance(node, ast.JoinedStr) and node.values:
+        return _beginning(node.values[0])
+    if isinstance(node, ast.BinOp):
+        return _beginning(node.left).partition("%")[0]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return _beginning(node.func.value).partition("{")[0]
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def sha12(text: str) -> str:

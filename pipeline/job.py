@@ -17,13 +17,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import canonical, digest
-from pipeline.code import code_record
+from pipeline.code import code_of
 from pipeline.context import Backend, Context, Serial
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError
 from pipeline.extension import States, candidates
 from pipeline.limits import Limits
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import CodeRecord, InputRecord, Manifest
+from pipeline.named import import_paths, name_of
 from pipeline.prices import priced
 from pipeline.resources import Resources
 from pipeline.spent import Spent
@@ -31,7 +32,7 @@ from pipeline.stage import Stage
 from pipeline.store import Attempt, Store
 from pipeline.store_faults import explained, of_store
 from pipeline.stream import Emitter, LineWriter
-from pipeline.wire import import_path, name_of, named, opened, plain
+from pipeline.wire import named, opened, sent
 
 ALONE = Serial()
 
@@ -66,12 +67,12 @@ class Job(BaseModel):
             store=store,
             label=stage.label,
             stage=name_of(type(stage)),
-            settings={name: plain(getattr(bare, name)) for name in type(bare).model_fields},
+            settings=sent(bare),
             parents=tuple(labels),
             inputs={place: (labels.index(makers[place]), kinds[place]) for place in makers},
             resources=priced(stage.resources).model_dump(),
-            code=code_record(type(stage)).digest,
-            path=import_path(type(stage)),
+            code=code_of(stage).digest,
+            path=import_paths(stage),
             force=force,
             flops=stage.flops(),
         )
@@ -118,7 +119,7 @@ class Job(BaseModel):
 
     def _code(self, stage: Stage[Any]) -> CodeRecord:
         """The code as it is here. It must be what was planned: a file edited since may or may not be what is imported."""
-        code = code_record(type(stage))
+        code = code_of(stage)
         if code.digest != self.code:
             raise StageFailed(
                 f"the code of stage {self.label!r} changed while the run was on", mend="run the same command again"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import canonical
-from pipeline.code import code_record
+from pipeline.code import code_of
 from pipeline.dag import Dag
 from pipeline.extension import extends, find, share
 from pipeline.forecast import FREE, Forecast, forecast, makespan
@@ -208,7 +208,7 @@ def _wall(dag: Dag, entries: Mapping[str, Entry]) -> float | None:
 
 
 def _entry(stage: Stage[Any], above: Mapping[str, Entry], history: _History, asked: str, accepted: bool) -> Entry:
-    settings, code = canonical.settings(stage), code_record(type(stage))
+    settings, code = canonical.settings(stage), code_of(stage)
     makers = {place: artifact.producer.label for place, artifact in stage.inputs().items() if artifact.producer}
     unsettled = [label for label in dict.fromkeys(makers.values()) if above[label].state != "cached"]
     found = {place: above[label].made for place, label in makers.items()}

@@ -105,7 +105,15 @@ class Stage(BaseModel, Generic[A]):
 
     def inputs(self) -> dict[str, Artifact]:
         """Every input by its place in the stage: ``documents``, or ``documents.0`` inside a tuple."""
-        return {place: leaf for place, leaf in leaves(self) if isinstance(leaf, Artifact)}
+        found: dict[str, Artifact] = {}
+        for place, leaf in leaves(self):
+            if isinstance(leaf, Artifact):
+                if place in found:
+                    raise DagError(f"{self.label} has two inputs at {place}", mend="name one of them without a dot")
+                if "/" in place:
+                    raise DagError(f"{self.label}.{place} names an input with a slash", mend="name it without")
+                found[place] = leaf
+        return found
 
     def with_inputs(self, replace: Callable[[str, Artifact], Artifact]) -> Stage[A]:
         """The same stage with each input replaced by what `replace(place, artifact)` returns."""

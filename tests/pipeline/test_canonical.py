@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline import Artifact, Field, KeyFault, Resources, Settings, Stage
 from pipeline.canonical import KEY_LENGTH, canonical, key, key_of, settings
+from tests.pipeline.toys import Say
 
 
 class Color(enum.Enum):
@@ -31,7 +33,7 @@ class Group(Settings):
     place: str = "here"
 
 
-class Partial(Settings):
+class Counted(Settings):
     counts: int = 1
     ignored: int = 1
 
@@ -65,9 +67,13 @@ def test_the_order_of_a_dict_or_set_never_changes_a_key(value: dict[str, Any], o
     assert canonical("x", set(names)) == canonical("x", frozenset(value))
 
 
-@given(st.integers(-(2**52), 2**52))
+@given(st.integers(-(10**300), 10**300).map(float).map(int))
 def test_a_whole_number_has_one_form(number: int) -> None:
     assert key(Made(value=number), {}) == key(Made(value=float(number)), {})
+
+
+def test_a_path_from_the_root_has_one_form() -> None:
+    assert canonical("x", PurePosixPath("//a/b")) == canonical("x", PurePosixPath("/a/./b/")) == "/a/b"
 
 
 @pytest.mark.parametrize("spelling", ["a/b", "a//b", "./a/b", "a/./b", "a/c/../b"])
@@ -127,7 +133,7 @@ def test_an_input_stands_as_its_kind_whatever_its_path(tmp_path: Path) -> None:
 
 def test_groups_enums_dataclasses_dates_and_bytes_have_a_form() -> None:
     assert canonical("x", Group()) == {"$": "Group", "place": "here", "rate": 0.5}
-    assert canonical("x", Partial(ignored=2)) == canonical("x", Partial()) == {"$": "Partial", "counts": 1}
+    assert canonical("x", Counted(ignored=2)) == canonical("x", Counted()) == {"$": "Counted", "counts": 1}
     assert canonical("x", Pair(1, Color.RED)) == {"$": "Pair", "left": 1, "right": "red"}
     assert canonical("x", datetime.date(2026, 1, 2)) == "2026-01-02"
     assert canonical("x", b"\x01") == {"$bytes": "01"}
@@ -141,9 +147,19 @@ def test_groups_enums_dataclasses_dates_and_bytes_have_a_form() -> None:
         ({"a": [1, float("nan")]}, "made.value.a.1 is nan"),
         ({1: 2}, "made.value has the key 1"),
         (object(), "made.value is a builtins.object"),
-        ([print], "made.value.0 is a builtins.builtin_function_or_method"),
+        ([[].append], "made.value.0 is None:list.append, which cannot be imported"),
         (Pair(1, object()), "made.value.right is a builtins.object"),
-        (Pair, "made.value is a builtins.type"),
+        (lambda: 1, "made.value is tests.pipeline.test_canonical:<lambda>, which cannot be imported"),
+        (Color.RED.__format__, "made.value is a builtins.method"),
+        (partial(Pair, 1), "made.value has arguments without names"),
+        (partial(Color.RED.__format__, format_spec=""), "made.value is a partial of <bound method"),
+        (partial(Pair, left=object()), "made.value.left is a builtins.object"),
+        (list[int], "made.value is a types.GenericAlias"),
+        (Pair(1, Artifact("x")), "made.value.right is an input (Artifact('x')) inside a set or a group"),
+        ({"a": frozenset({Artifact("x")})}, "made.value.a is an input (Artifact('x')) inside a set or a group"),
+        (Say(), "made.value is the stage 'say', not what it makes"),
+        pytest.param(10**4500, "made.value is a number of more than 4,000 digits", id="long number"),
+        ({"a": "\ud800"}, "made.value.a holds half a surrogate pair"),
     ],
 )
 def test_what_has_no_stable_form_is_refused_by_its_place(value: object, place: str) -> None:
