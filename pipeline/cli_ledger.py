@@ -73,19 +73,27 @@ def show(name: Thing = "", dag: DagOf = "", store: StoreRoot = DEFAULT_STORE, as
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="a run, or an artifact: a label, STAGE/KEY, part of a digest")],
-    b: Annotated[str, typer.Argument(metavar="B", help="another of the same")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="a run, or an artifact; the last run but one where both are left out")
+    ] = "",
+    b: Annotated[
+        str, typer.Argument(metavar="B", help="another of the same; the last run where both are left out")
+    ] = "",
     dag: DagOf = "",
     store: StoreRoot = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
     """Say where two runs or two artifacts differ: settings, code, inputs, environment, metrics, cost."""
-    from pipeline import compare
+    from pipeline import compare, ledger
     from pipeline.catalogue import find
     from pipeline.ledger_lines import difference_lines
     from pipeline.store import Store
 
     opened = Store(store)
+    if not a:
+        b, a = (*ledger.runs(opened)[:2], "", "")[:2]
+    if not a or not b:
+        raise UsageError("diff compares two runs, or two artifacts", mend="corpusmill runs lists the runs")
     first, second = find(opened, a, dag), find(opened, b, dag)
     if isinstance(first, str) and isinstance(second, str):
         found = compare.runs(opened, _account(opened, first), _account(opened, second))

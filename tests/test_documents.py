@@ -58,6 +58,19 @@ def test_decisions_are_asked_for_and_kept(tmp_path: Path) -> None:
     assert "1 cached" in accepted and "accepted by " in kept and "1 finished" in rebuilt
 
 
+def test_the_ledger_tells_what_was_spent_lost_and_can_go(tmp_path: Path) -> None:
+    failed, _, listed, shown, _, differs, sound, _, plan, gone, _ = follow(
+        ROOT / "docs" / "ledger.md", tmp_path, dict(os.environ)
+    )
+    assert "the network is down" in failed
+    runs = listed.splitlines()
+    assert re.search(r"done .* \$\S+ +–  .*words", runs[1]) and re.search(r"failed .* \$\S+ +0\.\d s", runs[2])
+    assert re.search(r"^lost +0\.\d s,.*\$", shown, re.MULTILINE), shown
+    assert "measure: settings\n  longer  1 → 2" in differs and "2 artifacts" in sound
+    assert re.search(r"^measure +1 ", plan, re.MULTILINE) and gone.endswith("removed\n")
+    assert len(list(tmp_path.glob(".corpusmill/measure/*/*/data"))) == 1
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))

@@ -203,6 +203,8 @@ def test_diff_tells_only_what_differs_between_artifacts_and_between_runs(home: P
         and "upper: settings\n  limit  3 → 2\n" in shown
         and "say: artifact" not in shown
     )
+    assert "dag  line → fails" in told(home, "diff"), "the last two runs"
+    assert corpusmill(home, "diff", first).returncode == 2
     assert told(home, "diff", first, first) == "no difference in anything that is recorded\n"
     assert corpusmill(home, "diff", first, place_of(newer)).returncode == 2
 
