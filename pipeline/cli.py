@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import cli_adopt, cli_care, cli_ledger
+from pipeline import cli_adopt, cli_care, cli_ledger, cli_sources
 from pipeline.cli_options import DEFAULT_STORE, DagName, Dials, StoreRoot
 from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped, UsageError, no_space
 
@@ -134,6 +134,7 @@ for command in (
     *(cli_care.verify, cli_care.pin, cli_care.unpin, cli_care.gc),
 ):
     app.command()(command)
+app.add_typer(cli_sources.sources, name="sources")
 
 
 def _executor(name: str) -> Any:
@@ -160,6 +161,7 @@ def _add_plugins(words: Sequence[str]) -> None:
     from pipeline import plugins
 
     core = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    core |= {str(group.name) for group in app.registered_groups}
     if words and words[0] in core:
         return
     for name, point in sorted(plugins.named("commands").items()):

@@ -26,6 +26,7 @@ from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import CodeRecord, InputRecord, Manifest
 from pipeline.named import import_paths, name_of
 from pipeline.prices import priced
+from pipeline.reasons import differences
 from pipeline.resources import Resources
 from pipeline.spent import Spent
 from pipeline.stage import Stage
@@ -54,6 +55,8 @@ class Job(BaseModel):
     path: tuple[str, ...] = ()
     force: bool = False
     flops: float | None = None
+    planned: dict[str, Any]
+    """The settings in stable form when the job was made: what a source held is among them."""
 
     @classmethod
     def of(cls, stage: Stage[Any], parents: Sequence[Stage[Any]], *, run: str, store: str, force: bool = False) -> Job:
@@ -75,6 +78,7 @@ class Job(BaseModel):
             path=import_paths(stage),
             force=force,
             flops=stage.flops(),
+            planned=canonical.settings(stage),
         )
 
     def load(self, paths: dict[str, Path]) -> Stage[Any]:
@@ -115,7 +119,18 @@ class Job(BaseModel):
         return self.load({place: Path(place) for place in self.inputs})
 
     def _key(self, stage: Stage[Any], inputs: Sequence[Manifest]) -> str:
-        return canonical.key(stage, {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()})
+        digests = {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
+        return canonical.key_of(stage.stage_name(), self._as_planned(stage), digests)
+
+    def _as_planned(self, stage: Stage[Any]) -> dict[str, Any]:
+        """The planned settings, which must be those that hold now: a source may have been edited since."""
+        changed = differences(self.planned, canonical.settings(stage))
+        if changed:
+            raise StageFailed(
+                f"what stage {self.label!r} reads changed while the run was on: {changed[0]}",
+                mend="run the same command again",
+            )
+        return self.planned
 
     def _code(self, stage: Stage[Any]) -> CodeRecord:
         """The code as it is here. It must be what was planned: a file edited since may or may not be what is imported."""
@@ -168,6 +183,7 @@ class Job(BaseModel):
         emit.pulse = spent.beat
         try:
             stage = self.load({place: store.data(inputs[parent]) for place, (parent, _) in self.inputs.items()})
+            self._as_planned(stage)  # it may have waited for its lease
             with limits.timed(), backend.limited(stage.resources.minutes):
                 self._run(store, emit, stage, ctx, attempt)
             files = attempt.workspace.seal()
@@ -178,7 +194,7 @@ class Job(BaseModel):
             cost, lost = spent.costs()
             manifest = Manifest(
                 stage=attempt.stage, label=self.label, key=attempt.key, attempt=attempt.name, kind=stage.makes.kind(), source=self.stage,
-                settings=canonical.settings(stage), inputs=self._input_records(inputs), files=files, digest=digest.of_files(files),
+                settings=self._as_planned(stage), inputs=self._input_records(inputs), files=files, digest=digest.of_files(files),
                 code=code, environment=environment(), machine=machine(), cost=cost, lost=lost, metrics=ctx.metrics, flops=self.flops,
                 run=self.run, executor=executor, resources=self.resources, created=time.time(),
                 resume=attempt.workspace.seal_kept(), resume_at=attempt.workspace.kept(), extends=stage.extends,

@@ -24,10 +24,30 @@ DagFunction = Callable[..., Dag]
 
 
 def load(name: str, dials: Sequence[str]) -> tuple[str, Dag, dict[str, Any]]:
-    """The dag's short name, the dag itself and its dials. Raises UsageError for a name or dial that does not fit."""
+    """The dag's short name, the dag itself with the pins of its sources.lock, and its dials.
+
+    Raises UsageError for a name or dial that does not fit.
+    """
     function = find(name)
     values = parse_dials(function, dials)
-    return function.__name__, _drawn(function, values), values
+    lock = lock_of(function)
+    dag = _drawn(function, values)
+    if lock.exists():
+        from pipeline import sources
+
+        dag = sources.pinned(dag, sources.read(lock))
+    return function.__name__, dag, values
+
+
+def draw(name: str, dials: Sequence[str]) -> tuple[Dag, Path]:
+    """The dag as it is written, without the pins of a lock, and where its lock lies."""
+    function = find(name)
+    return _drawn(function, parse_dials(function, dials)), lock_of(function)
+
+
+def lock_of(function: DagFunction) -> Path:
+    """Where the pins of a dag's sources lie: beside the file that it is written in."""
+    return Path(inspect.getfile(function)).resolve().with_name("sources.lock")
 
 
 def _drawn(function: DagFunction, values: dict[str, Any]) -> Dag:

@@ -117,6 +117,12 @@ class Stage(BaseModel, Generic[A]):
 
     def with_inputs(self, replace: Callable[[str, Artifact], Artifact]) -> Stage[A]:
         """The same stage with each input replaced by what `replace(place, artifact)` returns."""
+        return self.with_leaves(
+            lambda place, leaf: replace(place, leaf) if isinstance(leaf, Artifact) else leaf,
+        )
+
+    def with_leaves(self, replace: Callable[[str, Any], Any]) -> Stage[A]:
+        """The same stage with each of its values, those in containers too, replaced by what `replace(place, value)` returns."""
         fields = {name: _replace(name, getattr(self, name), replace) for name in type(self).model_fields}
         return type(self)(**fields)
 
@@ -139,11 +145,9 @@ def _leaves(place: str, value: object) -> Iterator[tuple[str, object]]:
         yield place, value
 
 
-def _replace(place: str, value: Any, replace: Callable[[str, Artifact], Artifact]) -> Any:
-    if isinstance(value, Artifact):
-        return replace(place, value)
+def _replace(place: str, value: Any, replace: Callable[[str, Any], Any]) -> Any:
     if isinstance(value, dict):
         return {name: _replace(f"{place}.{name}", item, replace) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_replace(f"{place}.{position}", item, replace) for position, item in enumerate(value))
-    return value
+    return replace(place, value)

@@ -18,12 +18,13 @@ class Source(Settings):
     """A file, a folder or a pattern (``pages/**/*.html``), local or as ``pypi:NAME==VERSION/path/inside``.
 
     A package's files are fetched by pip without dependencies, cached, and pinned by `sha256`: that of the file, or of
-    several that of the canonical list of names and digests. Of a local source names count too, folders above it never.
+    several that of the canonical list of names and digests. A pin that the dag does not have comes from sources.lock. Of
+    a local source names count too, folders above it never.
     Raises DagError for a malformed address, SourceError for what is missing or not what the pin says.
     """
 
     at: str = Field(description="a path, a pattern with * ** ? {a,b}, or pypi:NAME==VERSION/path/inside")
-    sha256: str = Field(default="", description="pin of the content; a package's file must have one")
+    sha256: str = Field(default="", description="pin of the content; a package's file has one, here or in sources.lock")
     licence: str = Field(default="", description="SPDX name of the licence, kept with every document")
 
     @field_validator("at")
@@ -36,18 +37,26 @@ class Source(Settings):
         return at
 
     def identity(self) -> dict[str, Any]:
-        """What counts for the key. A package is not fetched for this unless its pin is missing, to name it in the error."""
-        if not self.at.startswith("pypi:"):
-            return {"content": self._content(self._local()), "licence": self.licence}
-        if not self.sha256:
-            self.files()
-        return {"url": self.at, "sha256": self.sha256, "licence": self.licence}
+        """What counts for the key. A package is not fetched for this: its pin says what it holds."""
+        if self._packaged:
+            return {"url": self.at, "sha256": self._pin(), "licence": self.licence}
+        files = self._local()
+        if self.sha256:
+            self._check(files)
+        return {"content": digests.with_names(files), "licence": self.licence}
 
     def files(self) -> dict[str, Path]:
         """Every file by its name in the source, sorted, its content checked against the pin."""
-        files = self._package() if self.at.startswith("pypi:") else self._local()
-        self._checked(files)
+        if self._packaged:
+            self._pin()
+        files = self._found()
+        if self.sha256:
+            self._check(files)
         return files
+
+    def now(self, *, fetch: bool) -> str:
+        """The digest of what is there, as a pin has it; empty for a package that must not be fetched."""
+        return digests.of(self._found()) if fetch or not self._packaged else ""
 
     @contextmanager
     def reading(self) -> Iterator[dict[str, Path]]:
@@ -64,7 +73,7 @@ class Source(Settings):
 
     def url(self, name: str) -> str:
         """The address of the file `name`, free of machine paths."""
-        if not self.at.startswith("pypi:"):
+        if not self._packaged:
             return name
         package, version, _ = packages.parse(self.at)
         return f"pypi:{package}=={version}/{name}"
@@ -78,25 +87,28 @@ class Source(Settings):
             )
         return files
 
-    def _content(self, files: dict[str, Path]) -> str:
-        """The digest of names and contents, after the pin was held against the content."""
-        if self.sha256:
-            self._checked(files)
-        return digests.with_names(files)
+    @property
+    def _packaged(self) -> bool:
+        return self.at.startswith("pypi:")
 
-    def _package(self) -> dict[str, Path]:
-        return packages.fetch(self.at)
+    def _found(self) -> dict[str, Path]:
+        return packages.fetch(self.at) if self._packaged else self._local()
 
-    def _checked(self, files: dict[str, Path]) -> str:
+    def _pin(self) -> str:
+        if not self.sha256:
+            raise SourceError(
+                f"{self.at} is not pinned",
+                mend="pin it: corpusmill sources update DAG (or write sha256=… into the source)",
+            )
+        return self.sha256
+
+    def _check(self, files: dict[str, Path]) -> None:
         found = digests.of(files)
-        if not self.sha256 and self.at.startswith("pypi:"):
-            raise SourceError(f"{self.at} is not pinned", mend=f'add sha256="{found}", its digest as fetched now')
-        if self.sha256 and found != self.sha256.lower():
+        if found != self.sha256.lower():
             raise SourceError(
                 f"{self.at} has sha256 {found}, but {self.sha256} is expected",
-                mend="see what changed in it; if it is meant, put the new digest into the source",
+                mend="see what changed in it; if it is meant: corpusmill sources update DAG, or mend the sha256 in the dag",
             )
-        return found
 
 
 def as_source(value: object) -> object:

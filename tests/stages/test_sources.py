@@ -141,9 +141,11 @@ def test_a_local_pin_that_does_not_hold_names_both_digests(tmp_path: Path) -> No
     assert found in str(caught.value) and "0" * 64 in str(caught.value)
 
 
-def test_a_package_without_a_pin_is_refused_with_the_digest_it_has(wheel: Path) -> None:
-    with pytest.raises(SourceError, match=r'add sha256="[0-9a-f]{64}"'):
-        Source(at="pypi:tiny-tales==1.0/tiny_tales/a.txt").identity()
+def test_a_package_without_a_pin_is_refused_before_it_is_fetched(wheel: Path, own_cache: Path) -> None:
+    for read in (Source.identity, Source.files):
+        with pytest.raises(SourceError, match="is not pinned\n.*corpusmill sources update DAG"):
+            read(Source(at="pypi:tiny-tales==1.0/tiny_tales/a.txt"))
+    assert not own_cache.exists()
 
 
 def test_a_pinned_file_of_a_package_is_fetched_once_and_read_offline(wheel: Path) -> None:
