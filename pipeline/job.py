@@ -212,8 +212,8 @@ class Job(BaseModel):
     def _states(
         self, store: Store, stage: Stage[Any], attempt: Attempt, code: CodeRecord, inputs: Sequence[Manifest]
     ) -> States:
-        """What this attempt may go on from: nothing of another where it is to be built anew."""
-        anew = self.force and store.attempts(attempt.stage, attempt.key)
+        """What this attempt may go on from: nothing of another where it is to be built anew, though it is there."""
+        anew = self.force and store.holds(store.attempts(attempt.stage, attempt.key))
         made = store.of_stage(attempt.stage) if stage.extends and not anew else []
         digests = {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
         shorter = list(candidates(stage, canonical.settings(stage), digests, code.digest, made, store))
