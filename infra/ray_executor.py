@@ -35,6 +35,7 @@ class RayExecutor:
     """Runs jobs on a local Ray cluster of `cpus` cores (all by default)."""
 
     name = "ray"
+    remote = False
 
     def __init__(self, *, cpus: int | None = None) -> None:
         self.cpus = cpus or int(machine()["cpus"])

@@ -93,7 +93,9 @@ def adopt(
                     executor="adopt", created=time.time(), origin=_origin(found.address, licence),
                 )  # fmt: skip
                 if not known:
-                    store.publish(Attempt(stage, key, attempt.name, copy.workspace, resumed=False), manifest)
+                    store.publish(
+                        Attempt(stage, key, attempt.name, copy.workspace, resumed=False, depot=attempt.depot), manifest
+                    )
                 shutil.rmtree(attempt.workspace.folder)
         finally:
             shutil.rmtree(copy.workspace.folder, ignore_errors=True)

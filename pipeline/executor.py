@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
+from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
 
 if TYPE_CHECKING:
+    from pipeline.files import Files
     from pipeline.job import Job
 
 
@@ -16,6 +18,8 @@ class Executor(Protocol):
     """Runs jobs somewhere. Constructing one is cheap; it starts what it needs at the first submit."""
 
     name: str
+    remote: bool = False
+    """Whether jobs run on another machine, which sees no folder of this one."""
 
     def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
         """Run `job` once every future in `after` has its manifest (given in the order of ``job.parents``).
@@ -29,10 +33,20 @@ class Executor(Protocol):
         ...
 
 
+def check_reach(executor: Executor, files: Files) -> None:
+    """Raise UsageError where the workers of `executor` cannot reach the store."""
+    if executor.remote and not files.remote:
+        raise UsageError(
+            f"the store {files.url} is a folder of this machine, and the executor {executor.name!r} works on others",
+            mend="give one that both reach: --store s3://bucket/prefix",
+        )
+
+
 class Inline:
     """Every job in this process, one after the other: for tests, debuggers and small dags."""
 
     name = "inline"
+    remote = False
 
     def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
         future: Future[Manifest] = Future()

@@ -21,7 +21,6 @@ from pipeline.code import code_of
 from pipeline.context import Backend, Context, Serial
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError
 from pipeline.extension import States, candidates
-from pipeline.lease import Busy
 from pipeline.limits import Limits
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import CodeRecord, InputRecord, Manifest
@@ -99,10 +98,7 @@ class Job(BaseModel):
         return None if found is None or store.is_dropped(found) else found
 
     def execute(self, inputs: Sequence[Manifest], *, executor: str, backend: Backend = ALONE) -> Manifest:
-        """The attempt in force, or a new one made here. Raises CorpusmillError; a bug in the stage becomes StageFailed.
-
-        Raises Busy where another run makes it and `backend` is not patient.
-        """
+        """The attempt in force, or a new one made here. Raises CorpusmillError; a bug in the stage becomes StageFailed."""
         store = Store(self.store)
         emit = Emitter(store, self.run, self.label)
         try:
@@ -157,13 +153,9 @@ class Job(BaseModel):
             fresh = manifest and (not self.force or manifest.created > asked)
             return manifest if manifest and fresh and not store.is_dropped(manifest) else None
 
-        def waiting() -> None:
-            emit("state", state="waiting", key=key)
-            if not backend.patient:
-                raise Busy(f"{stage.stage_name()}/{key}")
-
         manifest = found()
         if manifest is None:
+            waiting = lambda: emit("state", state="waiting", key=key)  # noqa: E731
             with store.attempt(stage.stage_name(), key, code.digest, waiting) as attempt:
                 manifest = found()
                 if manifest is None:
@@ -220,8 +212,8 @@ class Job(BaseModel):
     def _states(
         self, store: Store, stage: Stage[Any], attempt: Attempt, code: CodeRecord, inputs: Sequence[Manifest]
     ) -> States:
-        """What this attempt may go on from: nothing of another where it is to be built anew, though it is there."""
-        anew = self.force and store.holds(store.attempts(attempt.stage, attempt.key))
+        """What this attempt may go on from: nothing of another where it is to be built anew."""
+        anew = self.force and store.attempts(attempt.stage, attempt.key)
         made = store.of_stage(attempt.stage) if stage.extends and not anew else []
         digests = {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
         shorter = list(candidates(stage, canonical.settings(stage), digests, code.digest, made, store))
@@ -253,8 +245,9 @@ class Job(BaseModel):
                 writer.write(traceback.format_exc())
             raise self.told(fault, store) from fault
         finally:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, StoreError):  # the fault itself is on its way
                 writer.close()
+                store.keep_log(self.run, self.label)
 
     def told(self, fault: Exception, store: Store) -> CorpusmillError:
         """A bug in the stage, or a fault of the disk, as what a person reads; the traceback is in the stage's log."""
@@ -263,7 +256,7 @@ class Job(BaseModel):
             return StoreError(f"stage {self.label!r}: {told.message}", mend=told.mend)
         frame = traceback.extract_tb(fault.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}"
-        log = store.logs(self.run) / f"{self.label}.txt"
+        log = store.log_place(self.run, self.label)
         first = (str(fault).strip() or repr(fault)).splitlines()[0]
         return StageFailed(
             f"stage {self.label!r}: {type(fault).__name__}: {first} (at {where})", mend=f"read the traceback in {log}"

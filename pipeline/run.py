@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
 from pipeline.errors import CorpusmillError, Stopped, StoreError
-from pipeline.executor import Executor
+from pipeline.executor import Executor, check_reach
 from pipeline.files import check_writable
 from pipeline.job import Job
 from pipeline.lease import held
@@ -88,9 +88,11 @@ def run(
         if observer:
             observer.planned(plan)
     else:
+        hands = executor()
+        check_reach(hands, store.files)
         check_writable(store.files)
         part = "" if set(plan.entries) == set(whole.stages) else _part(request)
-        driver = _Driver(dag, store, outcome, request, executor(), observer, list(trackers()), name, dials, part)
+        driver = _Driver(dag, store, outcome, request, hands, observer, list(trackers()), name, dials, part)
         if observer:  # what cannot start at all was told before the plan
             observer.planned(plan)
         with held(store.logs(outcome.run).with_name("lease")):  # who asks sees that it is alive

@@ -17,16 +17,20 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline import lease
 from pipeline.digest import FileRecord
 from pipeline.errors import StoreError
-from pipeline.files import Unsound, open_root
+from pipeline.files import LocalFiles, open_root
 from pipeline.manifest import SCHEMA, Acceptance, Manifest, Registration, StopRecord
+from pipeline.store_faults import Unsound
 from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.depot import Depot
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -34,8 +38,11 @@ R = TypeVar("R", bound=BaseModel)
 class Attempt:
     """One making of a key, in progress: where it works, and whether it goes on from an earlier, killed one."""
 
-    def __init__(self, stage: str, key: str, name: str, workspace: Workspace, resumed: bool) -> None:
+    def __init__(
+        self, stage: str, key: str, name: str, workspace: Workspace, resumed: bool, depot: Depot | None = None
+    ) -> None:
         self.stage, self.key, self.name, self.workspace, self.resumed = stage, key, name, workspace, resumed
+        self.depot = depot
 
 
 class Store:
@@ -102,10 +109,6 @@ class Store:
         """Whether the state that an attempt kept is still there."""
         return self.files.exists(f"{place_of(manifest)}/resume") and not self.is_dropped(manifest)
 
-    def holds(self, made: Sequence[Manifest]) -> bool:
-        """Whether the data of any of these attempts is still there."""
-        return not all(map(self.is_dropped, made))
-
     def _opened(self, manifest: Manifest, tree: str, files: Mapping[str, FileRecord]) -> Path:
         name = f"{place_of(manifest)}/{tree}"
         mend = f"see what else is wrong with corpusmill verify; build it again with --rebuild {manifest.label}"
@@ -123,6 +126,8 @@ class Store:
             text = self.files.read(name)
         except FileNotFoundError:
             return None
+        if text.startswith(b'{"void"'):  # a tombstone: see `depot`
+            return None
         try:
             return Manifest.model_validate_json(text)
         except ValidationError:
@@ -132,13 +137,32 @@ class Store:
     def attempt(self, stage: str, key: str, code_digest: str, on_wait: Callable[[], None]) -> Iterator[Attempt]:
         """Hold the key's lease and open the scratch of an attempt: the last one that this code left, else a fresh one."""
         folder = self.local / ".partial" / stage / key
+        if not isinstance(self.files, LocalFiles):
+            with self._attempt_elsewhere(stage, key, code_digest[:12], on_wait) as attempt:
+                yield attempt
+            return
         with lease.held(folder / "lease", on_wait):
             left = [name for name in self._left(folder, stage, key) if name.endswith(f"-{code_digest[:12]}")]
             name = left[-1] if left else f"{_now()}-{uuid.uuid4().hex[:6]}-{code_digest[:12]}"
             yield Attempt(stage, key, name, Workspace(folder / name), resumed=bool(left))
 
+    @contextmanager
+    def _attempt_elsewhere(self, stage: str, key: str, code: str, on_wait: Callable[[], None]) -> Iterator[Attempt]:
+        """The same in an object store, with scratch on this machine: always a fresh attempt, which goes on from the last."""
+        from pipeline.depot import Depot
+        from pipeline.object_files import ObjectFiles
+        from pipeline.object_lease import kept
+
+        assert isinstance(self.files, ObjectFiles)
+        with kept(self.files, f".partial/{stage}/{key}/lease", on_wait) as claim:
+            depot = Depot(self.files, f"{stage}/{key}", code, claim.check)
+            folder = self.local / ".partial" / stage / key / depot.name
+            depot.take_scratch(folder)
+            yield Attempt(stage, key, depot.name, Workspace(folder, depot), depot.resumed, depot)
+
     def _left(self, folder: Path, stage: str, key: str) -> list[str]:
         """Attempts that were cut short, oldest first. A kill in the middle of publishing is undone, or finished, here."""
+        assert isinstance(self.files, LocalFiles)
         names = sorted(path.name for path in folder.iterdir() if path.name != "lease")
         complete = {name for name in names if self.files.exists(f"{_place(stage, key, name)}/manifest.json")}
         for name in names:
@@ -152,11 +176,23 @@ class Store:
     def publish(self, attempt: Attempt, manifest: Manifest) -> None:
         """Put the data into its place, then write the manifest: from that moment the attempt exists."""
         place = _place(attempt.stage, attempt.key, attempt.name)
-        if manifest.resume:
-            self.files.publish(attempt.workspace.resume, f"{place}/resume", {})
-        self.files.publish(attempt.workspace.data, f"{place}/data", attempt.workspace.stamps)
-        self._create(f"{place}/manifest.json", manifest)
+        if attempt.depot:
+            attempt.depot.publish(attempt.workspace.folder, {"data": manifest.files, "resume": manifest.resume})
+            self._create(f"{place}/manifest.json", manifest)
+            with contextlib.suppress(StoreError):  # it is complete without a copy here
+                self._keep_here(attempt, manifest)
+            attempt.depot.clear()
+        else:
+            self._keep_here(attempt, manifest)
+            self._create(f"{place}/manifest.json", manifest)
         shutil.rmtree(attempt.workspace.folder, ignore_errors=True)
+
+    def _keep_here(self, attempt: Attempt, manifest: Manifest) -> None:
+        """Move what was made to its place on this machine: in the store itself, or in the copy of a store elsewhere."""
+        here, place = LocalFiles(self.local), place_of(manifest)
+        if manifest.resume:
+            here.publish(attempt.workspace.resume, f"{place}/resume", {})
+        here.publish(attempt.workspace.data, f"{place}/data", attempt.workspace.stamps)
 
     def _create(self, name: str, record: BaseModel) -> None:
         if not self.files.create(name, record.model_dump_json(indent=1).encode()):
@@ -201,6 +237,15 @@ class Store:
     def logs(self, run: str) -> Path:
         """Where the logs of a run's stages lie on this machine."""
         return self.local / ".runs" / run / "logs"
+
+    def log_place(self, run: str, label: str) -> str:
+        """Where a person finds the log of a stage."""
+        return f"{self.url}/.runs/{run}/logs/{label}.txt"
+
+    def keep_log(self, run: str, label: str) -> None:
+        """Put the log of a stage that has ended here to where `log_place` says."""
+        if self.files.remote:
+            self.files.replace(f".runs/{run}/logs/{label}.txt", (self.logs(run) / f"{label}.txt").read_bytes())
 
 
 def _unreadable(where: str, text: bytes) -> StoreError:

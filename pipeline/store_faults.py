@@ -14,6 +14,10 @@ _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY)
 _BROKEN = (errno.EIO, errno.ESTALE, errno.EROFS, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT)
 
 
+class Unsound(Exception):
+    """A file, named in full, is not what its manifest says: missing, altered, or not of the artifact at all."""
+
+
 def explained(fault: OSError, store: str) -> StoreError:
     """The fault of a file system operation below the root `store`."""
     place = f": {fault.filename2 or fault.filename}" if fault.filename else ""

@@ -6,9 +6,10 @@ One file system is all they share, so that progress, metrics and logs look alike
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,20 @@ from pipeline.events import Event, EventKind
 from pipeline.store import Store
 
 FLUSH_SECONDS = 0.5
+REMOTE_SECONDS = 3.0
+"""Between two chunks, and between two looks, where each is a request to an object store."""
 
 
 class Emitter:
-    """Writes the events of one job; flushed at most every half second, and by a heartbeat of its own while it is open."""
+    """Writes the events of one job; flushed with each change of state, and by a heartbeat of its own while it is open."""
 
     def __init__(self, store: Store, run: str, label: str) -> None:
         self._files, self._folder, self._label = store.files, f".runs/{run}/events/{label}", label
         self._started = int(time.time() * 1000)
         self._number = 0
         self._pending: list[str] = []
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._pause = REMOTE_SECONDS if store.files.remote else FLUSH_SECONDS
         self._closed = threading.Event()
         self.pulse: Callable[[], None] = lambda: None
         """Called at each heartbeat, before what is pending is written."""
@@ -42,19 +46,26 @@ class Emitter:
             self.flush()
 
     def _beat(self) -> None:
-        while not self._closed.wait(FLUSH_SECONDS):
+        while not self._closed.wait(self._pause):
             with contextlib.suppress(OSError, StoreError):  # a full disk is told by the stage, not by its heartbeat
                 self.pulse()
                 self.flush()
 
     def flush(self) -> None:
-        """Write what is pending as the next chunk."""
-        with self._lock:
-            if self._pending:
-                self._number += 1
-                name = f"{self._folder}/{self._started:014d}-{self._number:06d}.jsonl"
-                self._files.create(name, ("\n".join(self._pending) + "\n").encode())
-                self._pending.clear()
+        """Write what is pending as the next chunk; who emits meanwhile does not wait for the store."""
+        with self._writing:
+            with self._lock:
+                lines, self._pending = self._pending, []
+            if not lines:
+                return
+            self._number += 1
+            name = f"{self._folder}/{self._started:014d}-{self._number:06d}.jsonl"
+            try:
+                self._files.create(name, ("\n".join(lines) + "\n").encode())
+            except BaseException:
+                with self._lock:
+                    self._pending = lines + self._pending
+                raise
 
     def close(self) -> None:
         """Flush and stop the heartbeat."""
@@ -68,19 +79,28 @@ class Follower:
 
     def __init__(self, store: Store, run: str, labels: list[str]) -> None:
         self._files, self._folder, self._labels = store.files, f".runs/{run}/events", labels
-        self._seen: dict[str, set[str]] = {label: set() for label in labels}
+        self._seen: set[str] = set()
+        self._pause = REMOTE_SECONDS if store.files.remote else 0.0
+        self._looked = float("-inf")
 
-    def new(self) -> Iterator[Event]:
-        """Events not returned before. What cannot be read now is read at a later look."""
-        for label in self._labels:
-            with contextlib.suppress(StoreError):  # the jobs themselves say what is wrong with the store
-                yield from self._of(label)
+    def new(self, *, patient: bool = False) -> Iterator[Event]:
+        """Events not returned before. What cannot be read now is read at a later look.
 
-    def _of(self, label: str) -> Iterator[Event]:
-        for name in self._files.children(f"{self._folder}/{label}"):
-            if name.endswith(".jsonl") and not name.startswith(".") and name not in self._seen[label]:
-                text = self._files.read(f"{self._folder}/{label}/{name}").decode()
-                self._seen[label].add(name)
+        With `patient`, a store to which each look is a request is not asked again before its time.
+        """
+        if patient and time.monotonic() - self._looked < self._pause:
+            return
+        self._looked = time.monotonic()
+        with contextlib.suppress(StoreError):  # the jobs themselves say what is wrong with the store
+            found = [name.rpartition("/") for name in self._files.below(self._folder)]
+            for label in self._labels:
+                yield from self._of(f"{label}/{name}" for folder, _, name in found if folder == label)
+
+    def _of(self, names: Iterable[str]) -> Iterator[Event]:
+        for name in names:
+            if re.search(r"/\d[^/]*\.jsonl$", name) and name not in self._seen:
+                text = self._files.read(f"{self._folder}/{name}").decode()
+                self._seen.add(name)
                 for line in text.rstrip("\n").split("\n"):
                     yield Event.model_validate_json(line)
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline import digest
@@ -48,6 +48,12 @@ def faulty(folder: Path, files: Mapping[str, FileRecord], *, anew: bool = False)
         remember(memory, sound)
     strays = {path.relative_to(folder).as_posix() for path in digest.files_below(folder)} - set(files)
     return sorted((set(files) - set(sound)) | strays)
+
+
+def add(folder: Path, names: Iterable[str]) -> None:
+    """Remember that the files of these names below `folder` are sound."""
+    memory = memory_of(folder)
+    remember(memory, _remembered(memory) | {name: stamp(folder / name) for name in names})
 
 
 def remember(memory: Path, stamps: Mapping[str, Stamp]) -> None:

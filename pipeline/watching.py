@@ -8,6 +8,7 @@ import threading
 from types import TracebackType
 from typing import Protocol
 
+from pipeline.errors import StoreError
 from pipeline.events import Event
 from pipeline.manifest import Manifest
 from pipeline.plan import Plan
@@ -49,7 +50,7 @@ class Spending:
         if spent > self._limit:
             why = f"{dollars(spent)} were spent, and --max-cost is {dollars(self._limit)}"
             self._limit = None
-            with contextlib.suppress(OSError):  # a store that cannot be written stops the stages by itself
+            with contextlib.suppress(StoreError):  # a store that cannot be written stops the stages by itself
                 self._store.ask_stop(self._run, why, who())
 
 
@@ -84,7 +85,7 @@ class Watcher:
             ended = []
             while not self._ended.empty():
                 ended.append(self._ended.get())
-            for event in self._follower.new():
+            for event in self._follower.new(patient=not (last or ended)):
                 self._spending.take(event)
                 self._teller.say("event", event)
                 if self._observer:

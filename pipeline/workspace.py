@@ -15,8 +15,9 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline import digest, verified
 from pipeline.digest import FileRecord
@@ -26,11 +27,28 @@ from pipeline.verified import Stamp
 KEPT = "kept"
 
 
-class Workspace:
-    """Opens the scratch at `folder`, dropping every file that no commit names and every commit whose files are gone."""
+class Commits(Protocol):
+    """Where commits are kept beyond this machine, and come from."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    records: list[dict[str, Any]]
+
+    def fetch(self, folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Bring the files of these names and stamps into `folder`, as far as they can be had as they were."""
+        ...
+
+    def commit(self, number: int, records: list[dict[str, Any]], folder: Path) -> None:
+        """Make `records` and their files durable."""
+        ...
+
+
+class Workspace:
+    """Opens the scratch at `folder`, dropping every file that no commit names and every commit whose files are gone.
+
+    With `elsewhere`, commits are kept there instead of in the folder, and files that are missing here come from there.
+    """
+
+    def __init__(self, folder: Path, elsewhere: Commits | None = None) -> None:
+        self.folder, self._elsewhere = folder, elsewhere
         self.data, self.scratch, self.resume = folder / "data", folder / "scratch", folder / "resume"
         shutil.rmtree(folder / "part", ignore_errors=True)
         # a shard that outlived the process before this one goes on writing where nobody looks
@@ -46,22 +64,32 @@ class Workspace:
     def _recover(self) -> None:
         numbered = sorted(path for path in self._commits.glob("*.json") if path.stem.isdecimal())
         records = [record for record in map(_read, numbered) if record is not None]
+        if self._elsewhere:
+            records = self._elsewhere.records
         latest: dict[tuple[str, str], Any] = {}
+        newest: dict[str, Any] = {}
         for record in records:
             for name, stamp in record["files"].items():
                 known = FileRecord(size=stamp["size"], sha256=stamp["sha256"])
                 self._files[name] = (stamp["size"], stamp["mtime_ns"], known)
-                latest[record["tag"], name] = stamp
+                latest[record["tag"], name] = newest[name] = stamp
+            for name in record.get("gone", ()):
+                self._files.pop(name, None)
+        if self._elsewhere:
+            missing = [name for name in self._files if not self._unchanged(name)]
+            self._elsewhere.fetch(self.folder, {name: newest[name] for name in missing})
         self._files = {name: stamp for name, stamp in self._files.items() if self._unchanged(name)}
-        kept: set[str] = set()
+        standing = []
         for record in records:
             files = record["files"].items()
             if all(name in self._files and stamp == latest[record["tag"], name] for name, stamp in files):
                 self._values[record["tag"]] = record["value"]
-                kept.update(record["files"])
-        self._files = {name: self._files[name] for name in kept}
+                standing.append(record)
+        self._files = {name: self._files[name] for record in standing for name in record["files"]}
         self._number = max((int(path.stem) for path in numbered), default=0)
         self._sweep()
+        if self._elsewhere and standing:
+            self._elsewhere.commit(0, standing, self.folder)
 
     def _sweep(self) -> None:
         trees = (self.data, self.scratch, self.resume)
@@ -110,7 +138,10 @@ class Workspace:
     def commit(self, path: Path, tag: str = "", value: Any = None) -> None:
         """Make the file or directory at `path` (below data or scratch) durable; a later commit of it replaces this one."""
         found = digest.files_below(path) if path.is_dir() else [path]
-        self._record(found, tag or f"path:{path.relative_to(self.folder).as_posix()}", value)
+        gone = [name for name in self._files if not (self.folder / name).exists()]
+        for name in gone:
+            del self._files[name]
+        self._record(found, tag or f"path:{path.relative_to(self.folder).as_posix()}", value, gone)
 
     def mark(self, tag: str, value: Any) -> None:
         """Commit a value that no file goes with, in place of an earlier one of that tag."""
@@ -137,7 +168,7 @@ class Workspace:
             if at is None or folder.name != folder_at(at):
                 shutil.rmtree(folder)
 
-    def _record(self, paths: list[Path], tag: str, value: Any) -> None:
+    def _record(self, paths: list[Path], tag: str, value: Any, gone: Sequence[str] = ()) -> None:
         files = {}
         for path in paths:
             name = path.relative_to(self.folder).as_posix()
@@ -147,11 +178,15 @@ class Workspace:
             self._files[name] = (record.size, mtime_ns, record)
             files[name] = {"size": record.size, "mtime_ns": mtime_ns, "sha256": record.sha256}
         self._number += 1
-        target = self._commits / f"{self._number:06d}.json"
-        partial = target.with_suffix(".tmp")
-        partial.write_text(json.dumps({"tag": tag, "value": value, "files": files}), encoding="utf-8")
-        _sync(partial)
-        os.replace(partial, target)
+        entry = {"tag": tag, "value": value, "files": files, "gone": list(gone)}
+        if self._elsewhere:
+            self._elsewhere.commit(self._number, [entry], self.folder)
+        else:
+            target = self._commits / f"{self._number:06d}.json"
+            partial = target.with_suffix(".tmp")
+            partial.write_text(json.dumps(entry), encoding="utf-8")
+            _sync(partial)
+            os.replace(partial, target)
         self._values[tag] = value
 
     def seal_kept(self) -> dict[str, FileRecord]:

@@ -12,8 +12,9 @@ import pytest
 
 if TYPE_CHECKING:
     from infra.ray_executor import RayExecutor
+    from tests.s3 import S3
 
-FOREIGN = ("CORPUSMILL_", "MLFLOW_", "RAY_", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+FOREIGN = ("AWS_", "CORPUSMILL_", "MLFLOW_", "RAY_", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
 
 for _name in [name for name in os.environ if name.startswith(FOREIGN)]:
     del os.environ[_name]
@@ -34,6 +35,24 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 def unmeasured() -> dict[str, str]:
     """The environment of a subprocess whose CPU seconds or imports count: without coverage."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_"))}
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    """One S3 server for the whole session; it takes a second or two to start."""
+    from tests.s3 import S3
+
+    server = S3()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The server, with the environment that leads to it in place."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
 
 
 @pytest.fixture(scope="session")

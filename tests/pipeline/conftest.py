@@ -1,4 +1,4 @@
-"""What the tests of the code digest write: small projects of their own, imported and forgotten again."""
+"""What the tests of the core begin with: small projects of their own, imported and forgotten again; a store on S3."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.pipeline.projects import Write
+
+if TYPE_CHECKING:
+    from tests.s3 import S3
 
 
 @pytest.fixture
@@ -38,3 +42,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(root)):
             del sys.modules[name]
+
+
+@pytest.fixture
+def s3_url(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store in a fresh bucket, with its copies in a folder of the test's own and leases that die soon."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("pipeline.object_lease.PERIOD", 0.2)
+    return f"{s3.bucket()}/store"

@@ -185,8 +185,6 @@ def test_a_store_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be made"):
         Store(str(tmp_path / "file" / "store"))
-    with pytest.raises(StoreError, match="a store at s3:// is not supported yet"):
-        Store("s3://bucket/store")
 
 
 def test_a_second_run_waits_for_the_first_and_uses_what_it_made(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pipeline import StageFailed
+from pipeline.depot import Depot
+from pipeline.object_files import ObjectFiles
 from pipeline.workspace import Workspace
 
 NAMES = st.sampled_from(["data/a", "data/b", "data/deep/c", "scratch/a", "scratch/deep/d"])
@@ -90,7 +92,79 @@ class Killed(RuleBasedStateMachine):
             assert (record.size, record.sha256) == (len(content), hashlib.sha256(content).hexdigest())
 
 
+class KilledElsewhere(RuleBasedStateMachine):
+    """The same with commits in an object store: a machine that is lost takes with it only what was not committed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp())
+        self.files = ObjectFiles(f"memory://{self.home.name}", self.home / "copies")
+        self.committed: dict[str, bytes] = {}
+        self.values: dict[str, int] = {}
+        self.count = 0
+        self.open()
+
+    def open(self) -> None:
+        self.depot = Depot(self.files, "stage/key", "code")
+        folder = self.home / "scratch" / self.depot.name
+        self.depot.take_scratch(folder)
+        self.space = Workspace(folder, self.depot)
+
+    def teardown(self) -> None:
+        self.files.remove("")
+        shutil.rmtree(self.home)
+
+    @rule(name=NAMES, content=BYTES)
+    def write(self, name: str, content: bytes) -> None:
+        path = self.space.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    @rule(name=NAMES)
+    def commit(self, name: str) -> None:
+        if (self.space.folder / name).is_file():
+            self.space.commit(self.space.folder / name)
+            self.committed = {one: kept for one, kept in self.committed.items() if (self.space.folder / one).exists()}
+            self.committed[name] = (self.space.folder / name).read_bytes()
+
+    @rule(name=NAMES)
+    def delete(self, name: str) -> None:
+        (self.space.folder / name).unlink(missing_ok=True)
+
+    @rule(content=BYTES, value=st.integers())
+    def shard(self, content: bytes, value: int) -> None:
+        self.count += 1
+        part = self.space.part("p")
+        (part / f"shard-{self.count}").write_bytes(content)
+        self.space.adopt(part, self.space.data, f"shard:{self.count}", value)
+        self.committed[f"data/shard-{self.count}"] = content
+        self.values[f"shard:{self.count}"] = value
+
+    @rule(lost=st.booleans())
+    def kill(self, lost: bool) -> None:
+        if lost:
+            shutil.rmtree(self.home / "scratch")
+        self.open()
+        folders = (self.space.data, self.space.scratch)
+        files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+        found = {path.relative_to(self.space.folder).as_posix(): path.read_bytes() for path in files}
+        assert found == self.committed
+        values = self.space.values()
+        assert {tag: value for tag, value in values.items() if tag.startswith("shard:")} == self.values
+
+    @rule()
+    def publish(self) -> None:
+        sealed = self.space.seal()
+        self.depot.publish(self.space.folder, {"data": sealed})
+        place = f"stage/key/{self.depot.name}/data"
+        assert {name: self.files.read(f"{place}/{name}") for name in self.files.below(place)} == {
+            name: (self.space.data / name).read_bytes() for name in sealed
+        }
+
+
 TestKilled = Killed.TestCase
+TestKilledElsewhere = KilledElsewhere.TestCase
+TestKilledElsewhere.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
 TestKilled.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
 
 

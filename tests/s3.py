@@ -1,0 +1,36 @@
+"""A real S3 server on loopback (moto's), and the environment that leads to it."""
+
+from __future__ import annotations
+
+import http.client
+import uuid
+
+from moto.server import ThreadedMotoServer
+
+
+class S3:
+    """A running server. Its environment is all that a client, in this process or another, needs to find it."""
+
+    def __init__(self) -> None:
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._server.start()
+        host, port = self._server.get_host_and_port()
+        self.environment = {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "tests",
+            "AWS_SECRET_ACCESS_KEY": "loopback-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        self._host, self._port = host, port
+
+    def bucket(self) -> str:
+        """The URL of a fresh bucket."""
+        name = f"b{uuid.uuid4().hex[:16]}"
+        asking = http.client.HTTPConnection(self._host, self._port)
+        asking.request("PUT", f"/{name}")
+        assert asking.getresponse().status == 200
+        return f"s3://{name}"
+
+    def stop(self) -> None:
+        """End the server."""
+        self._server.stop()
