@@ -71,6 +71,19 @@ def test_the_ledger_tells_what_was_spent_lost_and_can_go(tmp_path: Path) -> None
     assert len(list(tmp_path.glob(".corpusmill/measure/*/*/data"))) == 1
 
 
+@pytest.mark.slow
+def test_what_was_made_elsewhere_is_adopted_and_a_source_is_pinned(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "adopt-and-sources.md"
+    _, adopted, _, plan, run, _, lock, _, changed, again, last = follow(page, tmp_path, dict(os.environ))
+    assert adopted.startswith("adopted: chats, 1 file,") and "AdoptChats(digest=" in adopted
+    assert re.search(rf"adopt-chats\s+cached .*adopted from {re.escape(str(tmp_path))}", plan), plan
+    assert "2 finished, 1 cached" in run
+    assert 'at = "raw/*.txt"' in lock
+    assert re.search(r"raw/\*\.txt\s+changed since", changed), changed
+    assert re.search(r"raw/\*\.txt: [0-9a-f]{12} → [0-9a-f]{12}", again), again
+    assert re.search(r"collect\s+run .*source\.content", last), last
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
