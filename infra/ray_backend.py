@@ -42,6 +42,8 @@ Told = tuple[Any, CorpusmillError | None, str]
 class RayBackend:
     """Spreads the work of `job` over the cluster that this worker belongs to."""
 
+    patient = False
+
     def __init__(self, job: Job, links: Any, ticket: str) -> None:
         self._job, self._links, self._ticket = job, links, ticket
         self._cpus = int(_ray.cluster_resources().get("CPU", 1))

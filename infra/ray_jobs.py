@@ -14,8 +14,13 @@ from infra.ray_environment import enter
 from infra.ray_faults import AGAIN, ended, failed, fault_in, manifest_in
 from pipeline.errors import CorpusmillError, StageFailed
 from pipeline.job import Job
+from pipeline.lease import Busy
 from pipeline.limits import overdue
 from pipeline.resources import Resources
+
+BUSY = "busy"
+"""In place of an end: another run is making the same, and this job gave its CPUs back."""
+BUSY_SECONDS = 2.0
 
 GRACE_SECONDS = 5.0
 """How long a stage may take to end itself at its limit: one that is stuck in C code never does."""
@@ -33,14 +38,20 @@ class Links:
         self._overdue: set[str] = set()
 
     async def link(self, text: str, *parents: str) -> str:
-        """The end of the job in `text`, given those of its parents in order; the first fault of theirs is its own."""
+        """The end of the job in `text`, given those of its parents in order; the first fault of theirs is its own.
+
+        A job that another run is making waits here, where waiting holds no CPU.
+        """
         for end in parents:
             if fault_in(end) is not None:
                 return end
         try:
             job = Job.model_validate_json(text)
-            found = await asyncio.to_thread(_resolve, job, parents)
-            return found or await self._run(job, text, parents)
+            while True:
+                end = await asyncio.to_thread(_resolve, job, parents) or await self._run(job, text, parents)
+                if end != BUSY:
+                    return end
+                await asyncio.sleep(BUSY_SECONDS)
         except CorpusmillError as fault:
             return failed(fault)
 
@@ -101,7 +112,10 @@ def execute(text: str, parents: Sequence[str], links: Any, ticket: str) -> str:
     enter()
     job = Job.model_validate_json(text)
     backend = RayBackend(job, links, ticket)
-    return ended(job.execute([manifest_in(end) for end in parents], executor="ray", backend=backend))
+    try:
+        return ended(job.execute([manifest_in(end) for end in parents], executor="ray", backend=backend))
+    except Busy:
+        return BUSY
 
 
 def lost(what: str, fault: Exception) -> str:

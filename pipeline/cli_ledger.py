@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pipeline.ledger import Account
     from pipeline.manifest import Manifest
     from pipeline.store import Store
+
+T = TypeVar("T")
 
 Thing = Annotated[
     str, typer.Argument(metavar="RUN|ARTIFACT|LABEL", help="or the beginning of a digest; the last run where left out")
@@ -123,15 +125,24 @@ def _artifact(store: Store, made: Manifest) -> dict[str, Any]:
     found, complaints = everything(store)
     _complain(complaints)
     children = [one for one in found if any(given.attempt == made.attempt for given in one.inputs.values())]
-    gone = dropped(store, made)
+    gone = _readable(lambda: dropped(store, made))
     return {
         **made.model_dump(),
         "place": place_of(made),
-        "kept": kept(store, made),
+        "kept": _readable(lambda: kept(store, made)) or [],
         "dropped": f"{moment(gone.when)} by {gone.who}; it can be built again" if gone else "",
-        "accepted": [word.model_dump() for word in acceptances(store, made)],
+        "accepted": [word.model_dump() for word in _readable(lambda: acceptances(store, made)) or []],
         "made_from_it": [f"{one.label} · {place_of(one)}" for one in children],
     }
+
+
+def _readable(read: Callable[[], T]) -> T | None:
+    """What `read` returns; where a record cannot be read, None, and a warning."""
+    try:
+        return read()
+    except StoreError as fault:
+        _complain([fault.message])
+        return None
 
 
 def _complain(complaints: Sequence[str]) -> None:

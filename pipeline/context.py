@@ -20,7 +20,12 @@ T = TypeVar("T")
 
 
 class Backend(Protocol):
-    """How an executor spreads the work of one stage, and holds it to its limit. Nothing is committed here."""
+    """How an executor spreads the work of one stage, and holds it to its limit. Nothing is committed here.
+
+    Where it is not `patient`, a job that would wait for another run gives its machine back (`pipeline.lease.Busy`).
+    """
+
+    patient: bool
 
     def map(
         self, function: Callable[[Any, Path], Any], calls: Sequence[tuple[int, Any, Path]]
@@ -39,6 +44,8 @@ class Backend(Protocol):
 
 class Serial:
     """The backend of one process: shards one after the other, a gang of one."""
+
+    patient = True
 
     def map(
         self, function: Callable[[Any, Path], Any], calls: Sequence[tuple[int, Any, Path]]

@@ -33,6 +33,7 @@ class Display:
         self._live: _Bars | None = None
         self._told: dict[str, float] = {}
         self._started: dict[str, float] = {}
+        self._waiting: set[str] = set()
         self._first: dict[tuple[str, int], tuple[float, int]] = {}
         self._metrics: dict[str, dict[str, float]] = {}
         self._takes = {
@@ -77,7 +78,8 @@ class Display:
                 self.line(f"  {label}: goes on from where it was stopped")
             elif not self._live:
                 self.line(f"  {label} …")
-        elif state == "waiting":
+        elif state == "waiting" and label not in self._waiting:
+            self._waiting.add(label)
             self.line(f"  {label}: another run is making it; waiting")
 
     def _progress(self, label: str, at: float, data: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from pipeline.code import code_of
 from pipeline.context import Backend, Context, Serial
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError
 from pipeline.extension import States, candidates
+from pipeline.lease import Busy
 from pipeline.limits import Limits
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import CodeRecord, InputRecord, Manifest
@@ -98,7 +99,10 @@ class Job(BaseModel):
         return None if found is None or store.is_dropped(found) else found
 
     def execute(self, inputs: Sequence[Manifest], *, executor: str, backend: Backend = ALONE) -> Manifest:
-        """The attempt in force, or a new one made here. Raises CorpusmillError; a bug in the stage becomes StageFailed."""
+        """The attempt in force, or a new one made here. Raises CorpusmillError; a bug in the stage becomes StageFailed.
+
+        Raises Busy where another run makes it and `backend` is not patient.
+        """
         store = Store(self.store)
         emit = Emitter(store, self.run, self.label)
         try:
@@ -153,9 +157,13 @@ class Job(BaseModel):
             fresh = manifest and (not self.force or manifest.created > asked)
             return manifest if manifest and fresh and not store.is_dropped(manifest) else None
 
+        def waiting() -> None:
+            emit("state", state="waiting", key=key)
+            if not backend.patient:
+                raise Busy(f"{stage.stage_name()}/{key}")
+
         manifest = found()
         if manifest is None:
-            waiting = lambda: emit("state", state="waiting", key=key)  # noqa: E731
             with store.attempt(stage.stage_name(), key, code.digest, waiting) as attempt:
                 manifest = found()
                 if manifest is None:
@@ -212,8 +220,8 @@ class Job(BaseModel):
     def _states(
         self, store: Store, stage: Stage[Any], attempt: Attempt, code: CodeRecord, inputs: Sequence[Manifest]
     ) -> States:
-        """What this attempt may go on from: nothing of another where it is to be built anew."""
-        anew = self.force and store.attempts(attempt.stage, attempt.key)
+        """What this attempt may go on from: nothing of another where it is to be built anew, though it is there."""
+        anew = self.force and store.holds(store.attempts(attempt.stage, attempt.key))
         made = store.of_stage(attempt.stage) if stage.extends and not anew else []
         digests = {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
         shorter = list(candidates(stage, canonical.settings(stage), digests, code.digest, made, store))

@@ -15,6 +15,10 @@ from typing import IO
 from pipeline.store_faults import explaining
 
 
+class Busy(Exception):
+    """Another run holds the lease, and who asked for it was not to wait: it would hold a machine meanwhile."""
+
+
 @contextmanager
 def held(path: Path, on_wait: Callable[[], None] = lambda: None, poll_seconds: float = 0.2) -> Iterator[None]:
     """Hold the lock file at `path`; where another process has it, call `on_wait` once and wait."""

@@ -226,10 +226,10 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], history: _History, ask
     last = own or (earlier[0] if earlier else None)  # another of its kind says at least what it may cost
     state, reason = _state(settings, code, known, makers, own, unsettled, made, force is not None, asked)
     sizes = {place: made.size if made else None for place, made in found.items()}
-    anew = unsettled or (asked and made)
+    anew = unsettled or (asked and history.store.holds(made))
     shorter = None if anew else find(stage, settings, digests, code.digest, earlier, history.store)
     if shorter and state == "run":
-        reason = extends(stage, shorter, code)
+        reason = "; ".join(filter(None, [asked, extends(stage, shorter, code)]))
     return Entry(
         label=stage.label, stage=stage.stage_name(), state=state, reason=reason, key=None if unsettled else key, last=last,
         forecast=forecast(stage, earlier, sizes, share(stage, shorter)), forced=bool(asked),

@@ -99,7 +99,7 @@ class Stage(BaseModel, Generic[A]):
     def continues_until(self) -> float:
         """How far along `extends` the work is the same for every larger value, so that a state kept by then can be gone on from.
 
-        By default all the way: how much is asked for changes nothing of what comes first.
+        By default all the way: how much is asked for changes nothing of what comes first. Asked for before inputs are there.
         """
         return float(getattr(self, self.extends)) if self.extends else 0.0
 

@@ -109,6 +109,10 @@ class Store:
         """Whether the state that an attempt kept is still there."""
         return self.files.exists(f"{place_of(manifest)}/resume") and not self.is_dropped(manifest)
 
+    def holds(self, made: Sequence[Manifest]) -> bool:
+        """Whether the data of any of these attempts is still there."""
+        return not all(map(self.is_dropped, made))
+
     def _opened(self, manifest: Manifest, tree: str, files: Mapping[str, FileRecord]) -> Path:
         name = f"{place_of(manifest)}/{tree}"
         mend = f"see what else is wrong with corpusmill verify; build it again with --rebuild {manifest.label}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from infra.mlflow_fields import manifest_tags
 from pipeline import digest
 from pipeline.store import Store
 from tests.infra.told_runs import BEGAN, Find, manifest
@@ -98,6 +99,12 @@ def test_a_cached_stage_is_marked_and_points_at_the_run_that_built_it(runs: Find
     assert built.info.run_id in cached.data.tags["mlflow.note.content"]
     assert cached.data.metrics["loss"] == pytest.approx(2.51) and cached.info.status == "FINISHED"
     assert not runs("run-2", "Sft").outputs.model_outputs, "it made no model; it found one"
+
+
+def test_an_extension_names_what_it_went_on_from() -> None:
+    assert manifest_tags(manifest("Pretrain", "run-1", extended_from="a-shorter-one"))["corpusmill.extended_from"] == (
+        "a-shorter-one"
+    )
 
 
 def test_a_failed_stage_shows_its_fault_and_the_end_of_its_log(client: MlflowClient, runs: Find) -> None:

@@ -51,6 +51,13 @@ def test_two_stages_that_map_side_by_side_lend_their_cpus_to_their_shards(hand: 
     assert hand.text(hand.made(Join(parts=tuple(stage.out for stage in stages)))).split() == ["one"] * 4 + ["both"] * 4
 
 
+def test_stages_that_wait_for_the_same_key_hold_no_cpus(hand: Hand) -> None:
+    stages = [Maps(label=name, shards=6, seconds=1.0) for name in ("one", "two", "three", "four")]
+    made = hand.made(Join(parts=tuple(stage.out for stage in stages)))
+    assert hand.text(made).split() == ["a"] * 24
+    assert len({record.attempt for record in made.inputs.values()}) == 1
+
+
 def test_a_stage_killed_between_its_maps_goes_on_from_its_commits(hand: Hand, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     assert hand.text(hand.made(DiesBetween(trace=str(trace)))) == "a b c d"

@@ -94,6 +94,18 @@ def test_what_is_committed_in_scratch_survives_and_the_rest_does_not(tmp_path: P
     assert [path.name for path in Context.local(tmp_path).scratch.iterdir()] == ["kept"]
 
 
+def test_what_is_kept_takes_the_place_of_what_was_kept_and_survives(tmp_path: Path) -> None:
+    ctx = Context.local(tmp_path)
+    for at in (1, 2.5, 1_200):
+        (ctx.scratch / "state").write_text(f"{at}")
+        ctx.keep(ctx.scratch / "state", at=at)
+    assert [path.name for path in (tmp_path / "resume").iterdir()] == ["1200"]
+    again = Context.local(tmp_path)
+    earlier = again.earlier(beyond=7)
+    assert earlier and (earlier.at, (earlier.path / "state").read_text()) == (1_200, "1200")
+    assert again.earlier(beyond=1_200) is None
+
+
 def test_a_gang_of_one_is_a_call_and_a_larger_one_needs_another_executor(tmp_path: Path) -> None:
     ctx = Context.local(tmp_path)
     assert ctx.gang(lambda: 7) == [7]

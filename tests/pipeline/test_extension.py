@@ -261,13 +261,18 @@ LocalFiles.publish = publish"""
     assert made(fold(count=40, trace=str(trace)), tmp_path).extended_from == short.attempt
 
 
-def test_what_is_asked_for_anew_is_made_from_nothing_and_what_is_only_chosen_is_not(
+def test_what_is_there_and_asked_for_anew_begins_anew_and_what_was_dropped_or_only_chosen_does_not(
     tmp_path: Path, trace: Path
 ) -> None:
     made(fold(count=20, trace=str(trace)), tmp_path)
     numbers(trace)
-    assert made(fold(count=40, trace=str(trace)), tmp_path, only="fold").extended_from
-    assert numbers(trace) == [*range(12, 40)]
+    long = made(fold(count=40, trace=str(trace)), tmp_path, only="fold")
+    assert long.extended_from and numbers(trace) == [*range(12, 40)]
+    (tmp_path / place_of(long) / "dropped.json").write_text("{}")
+    assert "its data was dropped, and the dag is for it; extend 20 → 40" in reason(
+        fold(count=40, trace=str(trace)), tmp_path
+    )
+    assert made(fold(count=40, trace=str(trace)), tmp_path).extended_from and numbers(trace) == [*range(12, 40)]
     assert not made(fold(count=40, trace=str(trace)), tmp_path, rebuild=("fold",)).extended_from
     assert numbers(trace) == [*range(40)]
 
@@ -284,15 +289,3 @@ def test_a_stage_extends_along_one_of_its_settings() -> None:
             """Misspelt."""
 
             extends = "counts"
-
-
-def test_what_is_kept_takes_the_place_of_what_was_kept_and_survives(tmp_path: Path) -> None:
-    ctx = Context.local(tmp_path)
-    for at in (1, 2.5, 1_200):
-        (ctx.scratch / "state").write_text(f"{at}")
-        ctx.keep(ctx.scratch / "state", at=at)
-    assert [path.name for path in (tmp_path / "resume").iterdir()] == ["1200"]
-    again = Context.local(tmp_path)
-    earlier = again.earlier(beyond=7)
-    assert earlier and (earlier.at, (earlier.path / "state").read_text()) == (1_200, "1200")
-    assert again.earlier(beyond=1_200) is None

@@ -228,6 +228,9 @@ def test_a_record_that_is_cut_short_is_told_and_the_rest_is_listed(home: Path, t
     (store / ".runs" / "20990101-000000-000aaa").mkdir()
     chunk = max((store / ".runs" / name / "events" / "upper").glob("*.jsonl"))
     chunk.write_text(chunk.read_text() + '{"label": ')
+    pin = store / ".pins" / "x" / "1.json"
+    pin.parent.mkdir(parents=True)
+    pin.write_text("{")
     for words in (["runs"], ["show", name], ["show", "say"], ["runs", "--json"]):
         done = corpusmill(tmp_path, *words)
         assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
