@@ -4,6 +4,7 @@
 
     <stage>/<key>/<attempt>/data/…                        the artifact's files, where they stay; they count once a manifest is there
     .partial/<stage>/<key>/<attempt>/commits/<number>     a list of commits; `at` says where each of their files lies
+    .partial/<stage>/<key>/<attempt>/spent/<session>      what it has cost so far
     .partial/<stage>/<key>/<attempt>/<number>/…           files in scratch, and such of the artifact as were committed again
 
 Every holder of a key writes below a name of its own, and no committed object is overwritten: neither a kill in the middle
@@ -137,6 +138,15 @@ class Depot:
         together(lambda name: self._files.put(folder / name, f"{place}/{name}"), set(wanted) - sound)
         together(lambda name: self._files.remove(f"{place}/{name}"), there - set(wanted))
         self._still_held()
+
+    def keep_account(self, name: str, text: bytes) -> None:
+        """Put what a session has spent (`spent`) where the next one finds it, in place of what it said before."""
+        self._files.replace(f".partial/{self._key}/{self.name}/spent/{name}", text)
+
+    def accounts(self) -> list[bytes]:
+        """What the sessions before this one have spent."""
+        folders = [f".partial/{self._key}/{one}/spent" for one in self._earlier]
+        return [self._files.read(f"{folder}/{name}") for folder in folders for name in self._files.children(folder)]
 
     def clear(self) -> None:
         """Once this attempt is complete: remove what earlier ones left, and see to it that none of them ever is."""

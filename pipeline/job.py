@@ -185,7 +185,8 @@ class Job(BaseModel):
         limits = Limits(store, self.run, self.label, stage.resources.minutes)
         limits.look()
         emit("state", state="resumed" if attempt.resumed else "started", key=attempt.key)
-        spent = Spent(attempt.workspace.folder / "spent", Meter(Resources.model_validate(self.resources)), emit)
+        meter = Meter(Resources.model_validate(self.resources))
+        spent = Spent(attempt.workspace.folder / "spent", meter, emit, attempt.depot)
         states = self._states(store, stage, attempt, code, inputs)
         ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=limits.look, states=states)
         emit.pulse = spent.beat

@@ -12,10 +12,12 @@ import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline import events
+from pipeline.errors import StoreError
 from pipeline.machine import Meter, Share
 from pipeline.manifest import Cost
 
@@ -56,12 +58,30 @@ def total(costs: Iterable[Cost]) -> Cost:
     )
 
 
-class Spent:
-    """The account of the session that is on, and of those before it whose files lie in `folder`."""
+class Accounts(Protocol):
+    """Where accounts are kept beyond this machine."""
 
-    def __init__(self, folder: Path, meter: Meter | None = None, emit: events.Sink = events.nowhere) -> None:
+    def keep_account(self, name: str, text: bytes) -> None:
+        """Keep one under this name, in place of what it said before."""
+        ...
+
+    def accounts(self) -> list[bytes]:
+        """Those of the sessions before."""
+        ...
+
+
+class Spent:
+    """The account of the session that is on, and of those before it, whose files lie in `folder` or `elsewhere`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        meter: Meter | None = None,
+        emit: events.Sink = events.nowhere,
+        elsewhere: Accounts | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._meter, self._emit = folder, meter or Meter(), emit
+        self._folder, self._meter, self._emit, self._elsewhere = folder, meter or Meter(), emit, elsewhere
         self._name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
         self._committed, self._over = Cost(), False
         self._beaten = time.monotonic()
@@ -80,7 +100,7 @@ class Spent:
     def beat(self) -> None:
         """Bring the account up to date, at most every `BEAT_SECONDS`; called by a heartbeat in a thread of its own."""
         if time.monotonic() - self._beaten >= BEAT_SECONDS:
-            with contextlib.suppress(OSError):  # a full disk is told by the stage
+            with contextlib.suppress(OSError, StoreError):  # the stage itself meets what is wrong with the store
                 self.tell()
 
     def tell(self) -> None:
@@ -91,6 +111,8 @@ class Spent:
             self._beaten, now = time.monotonic(), self._now()
             self._write(now)
             self._emit("cost", **now.model_dump())
+            if self._elsewhere:
+                self._elsewhere.keep_account(self._file().name, now.model_dump_json().encode())
 
     def published(self) -> None:
         """The attempt exists, and its scratch has gone: nothing of this session can be lost any more."""
@@ -104,11 +126,14 @@ class Spent:
                 self._folder.parent.rmdir()
 
     def costs(self) -> tuple[Cost, Cost]:
-        """What the attempt has cost so far, and what of it the sessions before this one lost."""
-        earlier = [session for session in sessions(self._folder) if session.session != self._name]
-        return total([*(session.cost for session in earlier), self._meter.cost()]), total(
-            session.lost for session in earlier
-        )
+        """What the attempt has cost so far, and what of it the sessions before this one lost; asked for once, to be published."""
+        with self._lock:
+            texts = self._elsewhere.accounts() if self._elsewhere else []
+            self._elsewhere = None  # nothing is put there any more that nobody would remove
+        known = {session.session: session for session in (*_read(texts), *sessions(self._folder))}
+        earlier = [session for name, session in sorted(known.items()) if name != self._name]
+        lost = total(session.lost for session in earlier)
+        return total([*(session.cost for session in earlier), self._meter.cost()]), lost
 
     def _now(self) -> Session:
         return Session(session=self._name, cost=self._meter.cost(), committed=self._committed)
@@ -124,8 +149,12 @@ class Spent:
 
 def sessions(folder: Path) -> list[Session]:
     """Every session whose file lies in `folder`, oldest first; one that a crash of the machine spoilt is passed over."""
+    return _read([path.read_bytes() for path in sorted(folder.glob("*.json"))])
+
+
+def _read(texts: Iterable[bytes]) -> list[Session]:
     found = []
-    for path in sorted(folder.glob("*.json")):
+    for text in texts:
         with contextlib.suppress(ValidationError):
-            found.append(Session.model_validate_json(path.read_bytes()))
+            found.append(Session.model_validate_json(text))
     return found

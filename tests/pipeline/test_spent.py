@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,12 +27,13 @@ from pipeline.spent import Session, Spent, sessions, total
 from pipeline.store import Store
 from pipeline.stream import Follower
 from pipeline.workspace import Workspace
+from tests.pipeline.objects import files
 from tests.pipeline.toys import Breathes, Fails, Say
 
 PRICED = Resources(dollars_per_hour=36, gpus=2)  # a cent a second
 
 
-def execute(stage: Stage[Any], root: Path, *inputs: Manifest, parents: Sequence[Stage[Any]] = ()) -> Manifest:
+def execute(stage: Stage[Any], root: Path | str, *inputs: Manifest, parents: Sequence[Stage[Any]] = ()) -> Manifest:
     return Job.of(stage, parents, run="r", store=str(root)).execute(inputs, executor="inline")
 
 
@@ -40,9 +42,9 @@ def told(root: Path, label: str) -> list[Session]:
     return [Session.model_validate(event.data) for event in events if event.kind == "cost"]
 
 
-def killed_after(stage: Stage[Any], root: Path, second: str) -> None:
+def killed_after(stage: Stage[Any], store: Path | str, root: Path, second: str) -> None:
     """Run `stage` in a process of its own, and kill that once a file has the name `second`, some time after a commit."""
-    text = Job.of(stage, (), run="r", store=str(root)).model_dump_json()
+    text = Job.of(stage, (), run="r", store=str(store)).model_dump_json()
     script = (
         "import sys; from pipeline.job import Job; Job.model_validate_json(sys.argv[1]).execute([], executor='inline')"
     )
@@ -59,7 +61,7 @@ def test_a_killed_and_resumed_stage_costs_all_its_sessions_and_lost_what_lay_aft
 ) -> None:
     trace = tmp_path / "trace"
     stage = Breathes(words=("a", "b"), seconds=(0.5, 3.5), trace=str(trace), resources=PRICED)
-    killed_after(stage, tmp_path, "breathed-3.0")
+    killed_after(stage, tmp_path, tmp_path, "breathed-3.0")
     (scratch,) = (tmp_path / ".partial").glob("breathes/*/*/spent")
     (first,) = sessions(scratch)
     assert 0.5 <= first.committed.wall_seconds < first.cost.wall_seconds, (
@@ -74,6 +76,17 @@ def test_a_killed_and_resumed_stage_costs_all_its_sessions_and_lost_what_lay_aft
     assert not list((tmp_path / ".partial").rglob("spent")), "the account went into the manifest"
     last = told(tmp_path, "breathes")
     assert len({session.session for session in last}) == 2 and last[-1].lost.wall_seconds == 0
+
+
+def test_on_another_machine_the_account_comes_from_the_store(s3_url: str, tmp_path: Path) -> None:
+    trace, cache = tmp_path / "trace", tmp_path / "cache"
+    stage = Breathes(words=("a", "b"), seconds=(0.2, 3.0), trace=str(trace))
+    killed_after(stage, s3_url, cache, "breathed-2.8")
+    shutil.rmtree(cache)
+    manifest = execute(stage, s3_url)
+    assert trace.read_text() == "abb" and manifest.cost.wall_seconds > 3.0 + 2.0
+    assert 1 < manifest.lost.wall_seconds < 3.0
+    assert files(s3_url).below(".partial") == []
 
 
 def test_a_stage_that_fails_has_told_what_it_cost_and_lost(tmp_path: Path) -> None:
