@@ -34,17 +34,23 @@ class Lease:
         self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def acquire(self, on_wait: Callable[[], None]) -> None:
-        """Wait until the lease is free or its holder dead, and take it; `on_wait` is called once where it must wait."""
+        """Wait until the lease is free or its holder dead, and take it.
+
+        `on_wait` is called once the holder is known to live; it may raise, where who asks is not to wait.
+        """
         watched, since, told = b"", time.monotonic(), False
         while not self._files.create(self._name, self._text()):
             seen = self._seen()
             if seen is None:
                 continue
+            lives = _lives(seen)
             if seen != watched:
+                if watched and lives is None:
+                    lives = True  # it was renewed under our eyes
                 watched, since = seen, time.monotonic()
-            if (_is_gone(seen) or time.monotonic() - since > 3 * PERIOD) and self._take_over():
+            if (lives is False or time.monotonic() - since > 3 * PERIOD) and self._take_over():
                 break
-            if not told:
+            if lives and not told:
                 on_wait()
                 told = True
             time.sleep(PERIOD / 5)
@@ -123,10 +129,10 @@ def _process(pid: int) -> list[Any]:
         return []
 
 
-def _is_gone(text: bytes) -> bool:
-    """Whether the holder was a process of this very machine that has ended."""
+def _lives(text: bytes) -> bool | None:
+    """Whether the holder lives, where it is a process of this very machine; None where that cannot be seen from here."""
     process = _read(text).get("process")
     ours = _process(os.getpid())
     if not ours or not isinstance(process, list) or len(process) != 4 or process[:2] != ours[:2]:
-        return False
-    return _process(int(process[2])) != process
+        return None
+    return _process(int(process[2])) == process
