@@ -38,17 +38,20 @@ class Dag:
 
     def _order(self, targets: list[Stage[Any]]) -> None:
         placed: set[int] = set()
+        above: dict[int, Stage[Any]] = {}  # what is being asked for on the way to where we are, outermost first
         pending: list[tuple[Stage[Any], bool]] = [(target, False) for target in reversed(targets)]
         while pending:
             stage, ready = pending.pop()
-            if id(stage) in placed:
-                continue
             if ready:
+                del above[id(stage)]
                 placed.add(id(stage))
                 self._place(stage)
-                continue
-            pending.append((stage, True))
-            pending.extend((parent, False) for parent in reversed(self.parents(stage)) if id(parent) not in placed)
+            elif id(stage) in above:
+                raise _circle(stage, list(above.values()))
+            elif id(stage) not in placed:
+                above[id(stage)] = stage
+                pending.append((stage, True))
+                pending.extend((parent, False) for parent in reversed(self.parents(stage)) if id(parent) not in placed)
 
     def _place(self, stage: Stage[Any]) -> None:
         if stage.label in self.stages:
@@ -84,6 +87,15 @@ class Dag:
             hint = f"did you mean {guess!r}?" if guess else "it has: " + ", ".join(self.stages)
             raise DagError(f"no stage is labelled {label!r}; {hint}")
         return self.stages[name]
+
+
+def _circle(stage: Stage[Any], above: list[Stage[Any]]) -> DagError:
+    labels = [one.label for one in above[next(n for n, one in enumerate(above) if one is stage) :]]
+    shown = labels if len(labels) <= 6 else [*labels[:3], "…", *labels[-2:]]
+    return DagError(
+        f"the dag goes round in a circle: {' needs '.join([*shown, stage.label])}",
+        mend=f"give {labels[-1]} an input that does not need {stage.label}",
+    )
 
 
 def edges(dag: Dag) -> Mapping[str, dict[str, str]]:

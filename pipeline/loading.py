@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.dag import Dag
-from pipeline.errors import CorpusmillError, UsageError
+from pipeline.errors import CorpusmillError, DagError, UsageError
 from pipeline.messages import nearest
 
 DagFunction = Callable[..., Dag]
@@ -63,13 +63,25 @@ def _told(path: Path) -> Iterator[None]:
     """What breaks in the user's file is told in one line that names the place."""
     try:
         yield
+    except DagError as fault:
+        raise DagError(f"{_where(path, fault)}: {fault.message}", mend=fault.mend) from fault
     except CorpusmillError:
         raise
+    except ModuleNotFoundError as fault:
+        mend = f"install the package that brings {fault.name}, or mend the import"
+        raise UsageError(f"{_where(path, fault)}: there is no module {fault.name!r}", mend=mend) from fault
     except Exception as fault:
-        frames = [frame for frame in traceback.extract_tb(fault.__traceback__) if frame.filename == str(path)]
-        line = fault.lineno if isinstance(fault, SyntaxError) else frames[-1].lineno if frames else None
-        where = f"{path.name}:{line}" if line else path.name
-        raise UsageError(f"{where}: {type(fault).__name__}: {fault}", mend="mend the file, then run again") from fault
+        said = fault.msg if isinstance(fault, SyntaxError) else str(fault)
+        mend = "mend the file, then run again"
+        raise UsageError(f"{_where(path, fault)}: {type(fault).__name__}: {said}".rstrip(": "), mend=mend) from fault
+
+
+def _where(path: Path, fault: Exception) -> str:
+    """The line of the user's file at which it broke; of another file where that cannot be read as Python."""
+    if isinstance(fault, SyntaxError) and fault.lineno:
+        return f"{Path(fault.filename or path).name}:{fault.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(fault.__traceback__) if frame.filename == str(path)]
+    return f"{path.name}:{lines[-1]}" if lines else path.name
 
 
 def find(name: str) -> DagFunction:

@@ -37,7 +37,8 @@ def _line(stage: type[Any], given: Mapping[str, object], error: dict[str, Any]) 
         label = getattr(value, "label", name)
         return f"{where} wants an artifact, but was given the stage {label!r}; did you mean {label}.out?"
     if isinstance(value, Artifact):
-        return f"{where} wants {_wanted(stage, name)}, but {value!r} is {value.kind()}"
+        wanted = _wanted(stage, name)
+        return f"{where} wants {wanted}, but {value!r} is {value.kind()}; give it what a stage makes that is {wanted}"
     return f"{where} = {value!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 
