@@ -106,6 +106,20 @@ def test_what_is_kept_takes_the_place_of_what_was_kept_and_survives(tmp_path: Pa
     assert again.earlier(beyond=1_200) is None
 
 
+def test_a_kill_before_an_older_state_is_removed_leaves_the_newer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as cut:
+        cut.setattr(Workspace, "_keep_only", lambda self, at: None)
+        for at in (9, 10):
+            ctx = Context.local(tmp_path)
+            (ctx.scratch / "state").write_text(f"{at}")
+            ctx.keep(ctx.scratch / "state", at=at)
+        assert len([*(tmp_path / "resume").iterdir()]) == 2
+    earlier = Context.local(tmp_path).earlier()
+    assert earlier and earlier.at == 10 and [path.name for path in (tmp_path / "resume").iterdir()] == ["10"]
+
+
 def test_a_gang_of_one_is_a_call_and_a_larger_one_needs_another_executor(tmp_path: Path) -> None:
     ctx = Context.local(tmp_path)
     assert ctx.gang(lambda: 7) == [7]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import Context, Dag, DagError, Field, Stage
+from pipeline import Dag, DagError
 from pipeline.executor import Inline
 from pipeline.manifest import Manifest
 from pipeline.plan import plan
@@ -20,68 +18,8 @@ from pipeline.request import Request
 from pipeline.run import Outcome, run
 from pipeline.store import Store, place_of
 from pipeline.workspace import Workspace
-from tests.pipeline.toys import Say, Words
-
-
-class Fold(Stage[Words]):
-    """Folds so many numbers into one; all before the `settled` share of them the same way, the rest by how many there are."""
-
-    extends = "count"
-
-    words: Words
-    count: int = Field(default=20, ge=1, description="numbers")
-    seed: int = Field(default=1, description="what it begins with")
-    settled: float = Field(default=0.6, ge=0, le=1, description="share of the numbers that no count changes")
-    trace: str = Field(default="", description="file that gets a line for each number, and for each beginning")
-    die_at: int = Field(default=-1, description="kill this process, once, before this number")
-
-    def continues_until(self) -> float:
-        return int(self.settled * self.count) if self.count != 41 else 11
-
-    def run(self, out: Words, ctx: Context) -> None:
-        done, folded, state = 0, self.seed, ctx.scratch / "state.json"
-        if state.exists():
-            done, folded = json.loads(state.read_text())
-        if earlier := ctx.earlier(beyond=done):
-            done, folded = json.loads((earlier.path / "state.json").read_text())
-            assert done == earlier.at
-        for number in range(done, self.count):
-            self._say(f"{number}")
-            if number == self.die_at and Path(self.trace).read_text().split().count(str(number)) == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            late = number >= self.continues_until()
-            folded = (folded * 31 + number + (self.count if late else 0)) % 1_000_003
-            self._keep(ctx, number + 1, folded)
-        (out.path / "folded.txt").write_text(" ".join([str(folded), *self.words.read()]))
-
-    def _keep(self, ctx: Context, done: int, folded: int) -> None:
-        state = ctx.scratch / "state.json"
-        if done == self.continues_until():
-            kept = ctx.scratch / "kept" / "state.json"
-            kept.parent.mkdir()
-            kept.write_text(json.dumps([done, folded]))
-            ctx.keep(kept, at=done)
-        elif done % max(4, self.count // 50) == 0:
-            state.write_text(json.dumps([done, folded]))
-            ctx.commit(state)
-
-    def _say(self, line: str) -> None:
-        if self.trace:
-            with open(self.trace, "a") as file:
-                file.write(f"{line}\n")
-
-
-class Late(Fold):
-    """Keeps its last state, though how many there are has changed it."""
-
-    def _keep(self, ctx: Context, done: int, folded: int) -> None:
-        (ctx.scratch / "state.json").touch()
-        ctx.keep(ctx.scratch / "state.json", at=self.count)
-
-
-def fold(*, words: str = "a", label: str = "", **settings: object) -> Dag:
-    """Say, then Fold."""
-    return Dag(Fold(words=Say(words=tuple(words.split())).out, label=label, **settings))  # type: ignore[arg-type]
+from tests.pipeline.folding import Fold, Late, fold
+from tests.pipeline.toys import Say
 
 
 def execute(dag: Dag, root: Path, **request: object) -> Outcome:
@@ -259,6 +197,18 @@ LocalFiles.publish = publish"""
     assert (numbers(trace), short.resume_at) == ([], 12)
     assert Store(str(tmp_path)).resume(short).joinpath("12/state.json").exists()
     assert made(fold(count=40, trace=str(trace)), tmp_path).extended_from == short.attempt
+
+
+def test_a_kill_while_a_state_is_being_kept_loses_what_came_since_the_last_commit(tmp_path: Path, trace: Path) -> None:
+    dying = """import os, signal
+from pipeline.workspace import Workspace
+commit = Workspace.commit
+def dying(self, path, tag="", value=None):
+    os.kill(os.getpid(), signal.SIGKILL) if tag == "kept" else commit(self, path, tag, value)
+Workspace.commit = dying"""
+    killed(tmp_path, before=dying, count=20, trace=str(trace))
+    assert numbers(trace) == [*range(12)]
+    assert made(fold(count=20, trace=str(trace)), tmp_path).resume_at == 12 and numbers(trace) == [*range(8, 20)]
 
 
 def test_what_is_there_and_asked_for_anew_begins_anew_and_what_was_dropped_or_only_chosen_does_not(
