@@ -6,11 +6,13 @@ key is known here and the manifest lies where that stage will look for it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +20,19 @@ from typing import Any
 from pipeline import canonical, digest
 from pipeline.code import code_record
 from pipeline.elsewhere import Foreign, look, pour
-from pipeline.errors import SourceError, UsageError
+from pipeline.errors import SourceError, StoreError, UsageError
 from pipeline.files import check_writable
+from pipeline.lease import held
 from pipeline.machine import Meter, environment, machine
 from pipeline.manifest import Manifest
 from pipeline.messages import nearest
 from pipeline.named import name_of
 from pipeline.stage import Stage
-from pipeline.store import Attempt, Store
+from pipeline.store import Store
+from pipeline.store_faults import explaining
 from pipeline.tables import size
 from pipeline.who import who
+from pipeline.workspace import Workspace
 
 KINDS = "stages.adopt"
 """Where the kinds are found by name, as the dags of dags/ are."""
@@ -75,30 +80,26 @@ def adopt(
     left_out = [file.name for file in found.files if file.name not in layout] + [f"{name}/" for name in found.folders]
     check_writable(store.files)
     stage, code = kind.stage.stage_name(), code_record(kind.stage)
-    with store.attempt(stage, _until_known(found.address), code.digest, waiting) as copy:
-        try:
-            _copy([file for file in found.files if file.name in layout], copy.workspace.scratch, most)
-            notes = kind.check(copy.workspace.scratch)
-            for name, kept in layout.items():
-                os.replace(copy.workspace.scratch / name, copy.workspace.data / kept)
-            files = copy.workspace.seal()
-            made = kind.stage(digest=digest.of_files(files))
-            key = canonical.key(made, {})
-            with store.attempt(stage, key, code.digest, waiting) as attempt:
-                known = _here(store, stage, key)
-                manifest = known or Manifest(
-                    stage=stage, label=made.label, key=key, attempt=attempt.name, kind=made.makes.kind(), source=name_of(kind.stage),
-                    settings=canonical.settings(made), inputs={}, files=files, digest=digest.of_files(files), code=code,
-                    environment=environment(), machine=machine(), cost=meter.cost(), metrics={}, run="adopted",
-                    executor="adopt", created=time.time(), origin=_origin(found.address, licence),
-                )  # fmt: skip
-                if not known:
-                    store.publish(
-                        Attempt(stage, key, attempt.name, copy.workspace, resumed=False, depot=attempt.depot), manifest
-                    )
-                shutil.rmtree(attempt.workspace.folder)
-        finally:
-            shutil.rmtree(copy.workspace.folder, ignore_errors=True)
+    with explaining(str(store.local)), _copying(store, stage, found.address, waiting) as copy:
+        _copy([file for file in found.files if file.name in layout], copy.scratch, most)
+        notes = kind.check(copy.scratch)
+        for name, kept in layout.items():
+            os.replace(copy.scratch / name, copy.data / kept)
+        files = copy.seal()
+        made = kind.stage(digest=digest.of_files(files))
+        key = canonical.key(made, {})
+        with store.attempt(stage, key, code.digest, waiting) as attempt:
+            known = _here(store, stage, key)
+            manifest = known or Manifest(
+                stage=stage, label=made.label, key=key, attempt=attempt.name, kind=made.makes.kind(), source=name_of(kind.stage),
+                settings=canonical.settings(made), inputs={}, files=files, digest=digest.of_files(files), code=code,
+                environment=environment(), machine=machine(), cost=meter.cost(), metrics={}, run="adopted",
+                executor="adopt", created=time.time(), origin=_origin(found.address, licence),
+            )  # fmt: skip
+            scratch, attempt.workspace = attempt.workspace, copy
+            if not known:
+                store.publish(attempt, manifest)
+            shutil.rmtree(scratch.folder)
     return Adopted(manifest, bool(known), tuple(left_out), tuple(notes))
 
 
@@ -113,9 +114,19 @@ def _kind(word: str) -> Kind:
     return known[word]
 
 
-def _until_known(address: str) -> str:
-    """The key under which a copy is made, before its content is known: two copies of one address wait for each other."""
-    return digest.of_bytes(address.encode())[: canonical.KEY_LENGTH]
+@contextmanager
+def _copying(store: Store, stage: str, address: str, waiting: Callable[[], None]) -> Iterator[Workspace]:
+    """An empty place on this machine for a copy, before its content and so its key is known; nothing of it is left after.
+
+    Two copies of one address wait for each other. What a killed one left is swept by the next, or by gc.
+    """
+    folder = store.local / ".partial" / stage / digest.of_bytes(address.encode())[: canonical.KEY_LENGTH]
+    with held(folder / "lease", waiting):
+        copy = Workspace(folder / "copy")
+        try:
+            yield copy
+        finally:
+            shutil.rmtree(copy.folder, ignore_errors=True)
 
 
 def _copy(files: Sequence[Foreign], folder: Path, most: int) -> None:
@@ -128,8 +139,13 @@ def _copy(files: Sequence[Foreign], folder: Path, most: int) -> None:
 
 
 def _here(store: Store, stage: str, key: str) -> Manifest | None:
-    """The attempt that was adopted before, unless its data was dropped to save space."""
-    return next((found for found in store.attempts(stage, key) if not store.is_dropped(found)), None)
+    """What was adopted before, unless its data was dropped to save space or is no longer as it was."""
+    for found in store.attempts(stage, key):
+        with contextlib.suppress(StoreError):
+            if not store.is_dropped(found):
+                store.data(found)
+                return found
+    return None
 
 
 def _origin(address: str, licence: str) -> dict[str, str]:

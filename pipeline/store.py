@@ -115,7 +115,10 @@ class Store:
 
     def _opened(self, manifest: Manifest, tree: str, files: Mapping[str, FileRecord]) -> Path:
         name = f"{place_of(manifest)}/{tree}"
-        mend = f"see what else is wrong with corpusmill verify; build it again with --rebuild {manifest.label}"
+        again = f"build it again with --rebuild {manifest.label}"
+        if manifest.origin:
+            again = f"adopt it again: corpusmill adopt {manifest.kind.lower()} {manifest.origin.get('from', 'PATH')}"
+        mend = f"see what else is wrong with corpusmill verify; {again}"
         try:
             return self.files.open(name, files)
         except FileNotFoundError:

@@ -31,7 +31,7 @@ Digest = Annotated[
 def _absent(stage: Stage[Any]) -> StageFailed:
     kind = next(word for word, kind in KINDS.items() if isinstance(stage, kind.stage))
     return StageFailed(
-        f"stage {stage.label!r}: no {kind} of digest {stage.digest[:12]}… is in this store",  # type: ignore[attr-defined]
+        f"stage {stage.label!r} stands for what was made elsewhere (digest {stage.digest[:12]}…), and makes nothing itself",  # type: ignore[attr-defined]
         mend=f"adopt it first: corpusmill adopt {kind} PATH",
     )
 

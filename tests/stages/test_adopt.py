@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import Context, Dag, DagError, SourceError, StageFailed, UsageError
+from pipeline import Context, Dag, DagError, SourceError, StageFailed, StoreError, UsageError
 from pipeline.adopt import Adopted, adopt
 from pipeline.executor import Inline
 from pipeline.plan import plan
@@ -24,6 +25,7 @@ from stages.kinds import Chats
 from stages.sft import Sft
 from stages.tuning import conversations
 from stages.tuning.conversations import Chat, dialogue
+from tests.s3 import S3
 
 CHAT = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
@@ -118,6 +120,36 @@ def test_data_that_was_dropped_can_be_adopted_again(talk: Path, tmp_path: Path) 
     assert entry.state == "cached" and entry.manifest == again.manifest
 
 
+def test_data_that_was_damaged_is_mended_by_adopting_it_again(talk: Path, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    made = adopted(talk, tmp_path).manifest
+    with (store.data(made) / "part-00000.parquet").open("r+b") as file:
+        file.write(b"XXXX")
+    with pytest.raises(StoreError, match=f"adopt it again: corpusmill adopt chats {talk}"):
+        store.data(made)
+    again = adopted(talk, tmp_path)
+    assert not again.known and again.manifest.digest == made.digest
+    assert store.in_force(made.stage, made.key, "") == again.manifest and Chats(store.data(again.manifest)).count() == 2
+
+
+def test_a_store_on_s3_takes_what_lies_on_s3(
+    talk: Path, tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    theirs, ours = s3.bucket(), s3.bucket()
+    fsspec.filesystem("s3").put(f"{talk}/", f"{theirs}/talk/", recursive=True)
+    first = adopt("chats", f"{theirs}/talk", Store(ours), most=1 << 20)
+    assert first.manifest.origin["from"] == f"{theirs}/talk" and first.left_out == ("README.md", "loader.py")
+    shutil.rmtree(tmp_path / "cache")
+    assert Chats(Store(ours).data(first.manifest)).count() == 2
+    assert adopt("chats", str(talk), Store(ours), most=1 << 20).known
+    assert plan(Dag(AdoptChats(digest=first.manifest.digest)), Store(ours)).complete
+    with pytest.raises(SourceError, match=f"{theirs}/nothing cannot be read"):
+        adopt("chats", f"{theirs}/nothing", Store(ours), most=1 << 20)
+
+
 def test_edited_code_leaves_what_was_adopted_in_force(talk: Path, tmp_path: Path) -> None:
     made = adopted(talk, tmp_path).manifest
     assert Store(str(tmp_path / "store")).in_force(made.stage, made.key, "another digest") == made
@@ -137,6 +169,19 @@ def test_what_is_too_large_is_refused_before_it_is_copied(talk: Path, tmp_path: 
     with pytest.raises(SourceError, match="it holds .*, more than 100 B\n.*--max-gb"):
         adopted(talk, tmp_path, most=100)
     assert not list((tmp_path / "store").rglob("*.parquet"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system of some kilobytes")
+def test_a_full_disk_is_one_clear_error_and_the_copy_is_gone(talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (talk / "a.parquet").write_bytes(bytes(1 << 20))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path / "store")], check=True)
+    try:
+        with pytest.raises(StoreError, match="no space left on the disk"):
+            adopted(talk, tmp_path)
+        assert not list((tmp_path / "store").rglob("*.parquet"))
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "store")], check=True)
 
 
 def test_a_stage_whose_content_was_never_adopted_names_the_command(tmp_path: Path) -> None:
