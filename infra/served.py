@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from infra.mlflow_home import store_folder
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
 from pipeline.messages import nearest
@@ -22,7 +23,7 @@ def find(model: str, store: str, tell: Callable[[str], None] = lambda _: None) -
     """
     if model and Path(model).exists():
         return _folder(Path(model))
-    if not Path(store.removeprefix("file://")).is_dir():
+    if store_folder(store) is not None and not Path(store.removeprefix("file://")).is_dir():
         raise UsageError(f"there is no store at {store}", mend="build a model first: corpusmill run quickstart")
     opened = Store(store)
     found = sorted(_served(opened), key=lambda manifest: (manifest.kind == "Service", manifest.created), reverse=True)

@@ -178,8 +178,13 @@ class ObjectFiles:
         verified.add(place, files)
 
     def check(self) -> None:
-        """Raise StoreError where nothing can be written."""
+        """Raise StoreError where nothing can be written, or a record could be overwritten."""
         self.replace(".writable", b"")
+        if self.create(".writable", uuid.uuid4().bytes):
+            raise StoreError(
+                f"the server of {self.url} overwrites what is to be put only if absent",
+                mend="use one that knows conditional writes (If-None-Match), as AWS does",
+            )
 
 
 def together(work: Callable[[T], None], items: Iterable[T]) -> None:

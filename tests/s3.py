@@ -23,9 +23,9 @@ class S3:
         }
         self._host, self._port = host, port
 
-    def bucket(self) -> str:
+    def bucket(self, name: str = "") -> str:
         """The URL of a fresh bucket."""
-        name = f"b{uuid.uuid4().hex[:16]}"
+        name = name or f"b{uuid.uuid4().hex[:16]}"
         asking = http.client.HTTPConnection(self._host, self._port)
         asking.request("PUT", f"/{name}")
         assert asking.getresponse().status == 200

@@ -10,6 +10,7 @@ import pytest
 
 from tests.house import ROOT
 from tests.pages import blocks, follow
+from tests.s3 import S3
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
@@ -82,6 +83,15 @@ def test_what_was_made_elsewhere_is_adopted_and_a_source_is_pinned(tmp_path: Pat
     assert re.search(r"raw/\*\.txt\s+changed since", changed), changed
     assert re.search(r"raw/\*\.txt: [0-9a-f]{12} → [0-9a-f]{12}", again), again
     assert re.search(r"collect\s+run .*source\.content", last), last
+
+
+def test_a_store_in_a_bucket_is_shared_by_machines(s3: S3, tmp_path: Path) -> None:
+    s3.bucket("corpus")
+    first, second = follow(
+        ROOT / "docs" / "stores.md", tmp_path, {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "here")}
+    )
+    assert "2 finished" in first and "1 finished, 1 cached" in second
+    assert [path.name for path in tmp_path.glob("elsewhere/corpusmill/stores/*/say/*/*/data/*")] == ["words.txt"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

@@ -146,6 +146,23 @@ def test_a_bucket_that_does_not_exist_is_one_error(s3: S3) -> None:
         check_writable(files("s3://no-such-bucket-here/x"))
 
 
+def test_a_server_without_conditional_writes_is_refused(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = files(s3_url)
+    check_writable(store)
+    put = store._fs.pipe_file
+    monkeypatch.setattr(store._fs, "pipe_file", lambda path, data, mode="overwrite": put(path, data))
+    with pytest.raises(StoreError, match="overwrites what is to be put only if absent"):
+        check_writable(store)
+
+
+def test_a_local_store_that_is_copied_into_a_bucket_is_found_there(s3_url: str, tmp_path: Path) -> None:
+    made = execute(line(), str(tmp_path / "root"))
+    for path in (path for path in (tmp_path / "root").rglob("*") if path.is_file()):
+        files(s3_url).put(path, path.relative_to(tmp_path / "root").as_posix())
+    assert execute(line(), s3_url).states == {"say": "cached", "upper": "cached"}
+    assert (Store(s3_url).data(made.manifests["upper"]) / "upper.txt").read_text() == "ONE TWO"
+
+
 def test_an_address_with_a_password_or_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(UsageError, match="holds no user or password"):
         open_root("s3://me:secret@bucket/x")
