@@ -19,16 +19,17 @@ from pipeline.run import Outcome, run
 from pipeline.store import Store, place_of
 from pipeline.workspace import Workspace
 from tests.pipeline.folding import Fold, Late, fold
+from tests.pipeline.objects import files
 from tests.pipeline.toys import Say
 
 
-def execute(dag: Dag, root: Path, **request: object) -> Outcome:
+def execute(dag: Dag, root: Path | str, **request: object) -> Outcome:
     return run(
         dag, Store(str(root)), name="toys", dials={}, executor=Inline, request=Request(**request)  # type: ignore[arg-type]
     )  # fmt: skip
 
 
-def made(dag: Dag, root: Path, **request: object) -> Manifest:
+def made(dag: Dag, root: Path | str, **request: object) -> Manifest:
     outcome = execute(dag, root, **request)
     assert outcome.ok, outcome.faults
     return outcome.manifests["fold"]
@@ -41,7 +42,7 @@ def numbers(trace: Path) -> list[int]:
     return found
 
 
-def reason(dag: Dag, root: Path) -> str:
+def reason(dag: Dag, root: Path | str) -> str:
     return plan(dag, Store(str(root))).entries["fold"].reason
 
 
@@ -146,10 +147,10 @@ def test_a_state_that_is_not_what_it_was_is_told_and_the_next_best_is_taken(
     assert (f"not going on from {short.attempt}" in events) == (harm != "dropped")
 
 
-def killed(root: Path, *, before: str = "", **settings: object) -> None:
+def killed(root: Path | str, *, before: str = "", **settings: object) -> None:
     """Make it in a process of its own, which kills itself; `before` is done there first."""
-    asked = f"execute(fold(**{settings!r}), Path({str(root)!r}))"
-    script = f"from pathlib import Path\nfrom tests.pipeline.test_extension import execute, fold\n{before}\n{asked}"
+    asked = f"execute(fold(**{settings!r}), {str(root)!r})"
+    script = f"from tests.pipeline.test_extension import execute, fold\n{before}\n{asked}"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
 
 
@@ -239,3 +240,25 @@ def test_a_stage_extends_along_one_of_its_settings() -> None:
             """Misspelt."""
 
             extends = "counts"
+
+
+@pytest.mark.slow
+def test_it_is_the_same_on_an_object_store_and_on_machines_that_have_seen_nothing(
+    s3_url: str, tmp_path: Path, trace: Path
+) -> None:
+    trace.write_text("29\n")  # this one is not to die
+    undisturbed = whole(tmp_path, count=40, trace=str(trace), die_at=29)
+    short = made(fold(count=20, trace=str(trace), die_at=29), s3_url)
+    numbers(trace)
+    shutil.rmtree(tmp_path / "cache")
+    killed(s3_url, count=40, trace=str(trace), die_at=29)
+    shutil.rmtree(tmp_path / "cache")
+    long = made(fold(count=40, trace=str(trace), die_at=29), s3_url)
+    assert numbers(trace) == [*range(12, 30), *range(28, 40)]
+    assert (long.digest, long.extended_from, long.resume_at) == (undisturbed.digest, short.attempt, 24)
+    shutil.rmtree(tmp_path / "cache")
+    files(s3_url).replace(f"{place_of(long)}/resume/24/state.json", b"[24, 777777]")
+    trace.write_text("29\n")
+    assert reason(fold(count=80, trace=str(trace), die_at=29), s3_url) == "extend 40 → 80"
+    assert made(fold(count=80, trace=str(trace), die_at=29), s3_url).extended_from == short.attempt
+    assert numbers(trace) == [29, *range(12, 80)]
