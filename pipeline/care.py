@@ -5,17 +5,17 @@ Manifests are never removed. What is dropped says so before its first byte goes,
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from pipeline import digest, ledger, verified
 from pipeline.catalogue import everything
+from pipeline.digest import FileRecord
 from pipeline.errors import StoreError, UsageError
-from pipeline.keeping import pins
+from pipeline.files import LocalFiles
+from pipeline.keeping import pins, uses
 from pipeline.lease import held, is_held
 from pipeline.manifest import Dropped, Manifest
 from pipeline.messages import nearest
@@ -27,7 +27,7 @@ PARTS = ("data", "resume")
 
 
 class Wrong(NamedTuple):
-    """A file that is not as its manifest says: ``missing``, ``corrupt`` or ``extra``."""
+    """A file that is not as its manifest says: ``missing``, ``corrupt``, ``unreadable`` or ``extra``."""
 
     manifest: Manifest
     file: str
@@ -53,32 +53,39 @@ def verify(store: Store, made: Manifest, read: Callable[[int], None] = lambda si
     """What is wrong with the files of an artifact, every byte of which is read; `read` is told of the bytes as they go."""
     wrong = []
     for part, files in (("data", made.files), ("resume", made.resume)):
-        folder = store.local / place_of(made) / part
-        found = {path.relative_to(folder).as_posix(): "extra" for path in digest.files_below(folder)}
+        place = f"{place_of(made)}/{part}"
+        found = dict.fromkeys(store.files.below(place), "extra")
         for name, record in files.items():
-            found[name] = _state(folder / name, record)
+            found[name] = _state(store, f"{place}/{name}", record)
             read(record.size)
         faults = [Wrong(made, f"{part}/{name}", state) for name, state in sorted(found.items()) if state]
         if faults:  # what was remembered as sound is to be read again before it is used
-            verified.memory_of(folder).unlink(missing_ok=True)
+            verified.memory_of(store.local / place).unlink(missing_ok=True)
         wrong += faults
     return wrong
 
 
-def _state(path: Path, record: digest.FileRecord) -> str:
+def _state(store: Store, name: str, record: FileRecord) -> str:
     try:
-        return "" if digest.of_file(path) == record else "corrupt"
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return "" if store.files.digest(name) == record else "corrupt"
+    except FileNotFoundError:
         return "missing"
+    except StoreError:
+        if store.files.remote:  # it is the server that does not answer
+            raise
+        return "unreadable"
 
 
 @dataclass
 class Survey:
-    """What a sweep would remove: data of artifacts, what an earlier sweep left, scratch of attempts, events of runs."""
+    """What a sweep would remove: data of artifacts, what an earlier sweep left, scratch of attempts, events of runs.
+
+    The scratch is by its place below .partial, with its bytes, or None where they are not known.
+    """
 
     drops: list[Manifest] = field(default_factory=list)
     unfinished: list[Manifest] = field(default_factory=list)
-    partials: dict[str, int] = field(default_factory=dict)
+    partials: dict[str, int | None] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
 
     @property
@@ -116,7 +123,7 @@ def survey(store: Store, keep_days: float, drop: Sequence[Manifest] = (), now: f
     return Survey(
         drops=[made for made in manifests if place_of(made) not in kept and place_of(made) not in lost],
         unfinished=[made for made in gone if set(PARTS) & set(store.files.children(place_of(made)))],
-        partials=dict(_stale(store, since)),
+        partials=_stale(store, since),
         runs=using.old,
     )
 
@@ -154,6 +161,8 @@ class _Use(NamedTuple):
 
 def _used(store: Store, since: float) -> _Use:
     use = _Use(set(), set(), [])
+    for word in uses(store).values():
+        use.recent.update(word.attempts if word.when >= since else ())
     for run in ledger.runs(store):
         one = ledger.account(store, run)
         if isinstance(one, str):  # cut short as it began: it used nothing
@@ -168,15 +177,29 @@ def _used(store: Store, since: float) -> _Use:
     return use
 
 
-def _stale(store: Store, since: float) -> Iterator[tuple[str, int]]:
-    """Scratch that nobody holds and nobody touched since, with its bytes."""
-    for folder in sorted((store.local / ".partial").glob("*/*")):
-        if not is_held(folder / "lease"):
-            for attempt in sorted(path for path in folder.iterdir() if path.is_dir()):
-                files = digest.files_below(attempt)
-                if max((path.stat().st_ctime for path in (attempt, *files)), default=0) < since:
-                    size = sum(path.stat().st_size for path in files)
-                    yield attempt.relative_to(store.local / ".partial").as_posix(), size
+def _stale(store: Store, since: float) -> dict[str, int | None]:
+    """Scratch that nobody holds and nobody touched since, here and in the store, with its bytes."""
+    found: dict[str, int | None] = {}
+    here = store.local / ".partial"
+    for attempt in sorted(path for path in here.glob("*/*/*") if path.is_dir()):
+        files = digest.files_below(attempt)
+        if max(path.stat().st_ctime for path in (attempt, *files)) < since:
+            found[attempt.relative_to(here).as_posix()] = sum(path.stat().st_size for path in files)
+    if not store.files.remote:
+        return {place: size for place, size in found.items() if not is_held(store.local / _lease(place))}
+    from pipeline.depot import began
+    from pipeline.object_lease import live
+
+    for stage in store.files.children(".partial"):
+        for key in store.files.children(f".partial/{stage}"):
+            names = store.files.children(f".partial/{stage}/{key}")
+            found |= {f"{stage}/{key}/{name}": None for name in names if name != "lease" and began(name) < since}
+    held_now = live(store.files, {_lease(place) for place in found})
+    return {place: size for place, size in found.items() if _lease(place) not in held_now}
+
+
+def _lease(place: str) -> str:
+    return f".partial/{place.rpartition('/')[0]}/lease"
 
 
 def sweep(store: Store, found: Survey) -> None:
@@ -189,20 +212,32 @@ def sweep(store: Store, found: Survey) -> None:
     for made in found.unfinished:
         _remove(store, made)
     for place in found.partials:
-        lease = store.local / ".partial" / Path(place).parent / "lease"
-        if not is_held(lease):
-            with held(lease):
-                shutil.rmtree(store.local / ".partial" / place, ignore_errors=True)
+        _clear(store, place)
     for run in found.runs:
-        one = ledger.account(store, run)
-        if not isinstance(one, str):
-            store.files.create(f".runs/{run}/{ledger.SETTLED}", one.model_dump_json(indent=1).encode())
-            shutil.rmtree(store.local / ".runs" / run / "events")
+        ledger.settle(store, run)
+        store.files.remove(f".runs/{run}/events")
+
+
+def _clear(store: Store, place: str) -> None:
+    """Remove the scratch of an attempt that is not complete, and see to it that it never will be."""
+    if store.files.remote:
+        from pipeline.depot import VOID
+        from pipeline.object_lease import kept
+
+        with kept(store.files, _lease(place)):
+            if store.files.create(f"{place}/manifest.json", VOID):
+                for part in PARTS:
+                    store.files.remove(f"{place}/{part}")
+            store.files.remove(f".partial/{place}")
+            LocalFiles(store.local).remove(f".partial/{place}")
+    elif not is_held(store.local / _lease(place)):
+        with held(store.local / _lease(place)):
+            store.files.remove(f".partial/{place}")
 
 
 def _remove(store: Store, made: Manifest) -> None:
     for part in PARTS:
-        folder = store.local / place_of(made) / part
-        verified.memory_of(folder).unlink(missing_ok=True)
-        if folder.exists():
-            shutil.rmtree(folder)
+        place = f"{place_of(made)}/{part}"
+        verified.memory_of(store.local / place).unlink(missing_ok=True)
+        store.files.remove(place)
+        LocalFiles(store.local).remove(place)  # the copy of a store elsewhere

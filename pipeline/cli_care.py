@@ -14,8 +14,6 @@ from pipeline.errors import DecisionNeeded, StoreError
 
 if TYPE_CHECKING:
     from pipeline.care import Survey, Wrong
-    from pipeline.store import Store
-
 Thing = Annotated[
     str, typer.Argument(metavar="ARTIFACT", help="a label, STAGE/KEY[/ATTEMPT], or the beginning of a digest")
 ]
@@ -110,7 +108,7 @@ def gc(
     if found.empty:
         print("nothing to remove")
         return
-    for line in _found(opened, found):
+    for line in _found(found):
         print(line)
     if dry_run:
         return
@@ -122,30 +120,24 @@ def gc(
     print("removed")
 
 
-def _found(store: Store, found: Survey) -> Iterator[str]:
+def _found(found: Survey) -> Iterator[str]:
     """What would be freed: a line for each stage, the scratch, the events; with a total."""
     from pipeline.care import weight
     from pipeline.tables import size, table
 
-    rows, total = [], 0
+    rows: list[tuple[str, int, int | None, str]] = []
     for stage in sorted({made.stage for made in found.drops}):
-        bytes_ = [weight(made) for made in found.drops if made.stage == stage]
-        rows.append(
-            [
-                stage,
-                f"{len(bytes_)}",
-                size(sum(bytes_)),
-                ", ".join(sorted({m.label for m in found.drops if m.stage == stage})),
-            ]
-        )
-        total += sum(bytes_)
+        made = [one for one in found.drops if one.stage == stage]
+        rows.append((stage, len(made), sum(map(weight, made)), ", ".join(sorted({one.label for one in made}))))
     if found.partials:
-        rows.append(
-            ["scratch", f"{len(found.partials)}", size(sum(found.partials.values())), "attempts that were cut short"]
-        )
+        sizes = [freed for freed in found.partials.values() if freed is not None]
+        whole = sum(sizes) if len(sizes) == len(found.partials) else None
+        rows.append(("scratch", len(found.partials), whole, "attempts that were cut short"))
     if found.unfinished:
-        rows.append(["dropped before", f"{len(found.unfinished)}", "unknown", "what a stopped gc left"])
+        rows.append(("dropped before", len(found.unfinished), None, "what a gc that was stopped left"))
     if found.runs:
-        rows.append(["events", f"{len(found.runs)}", "unknown", "runs of long ago; their accounts stay"])
-    yield from table(["stage", "number", "frees", "of"], rows, right=(1, 2))
-    yield f"{size(total + sum(found.partials.values()))} in all"
+        rows.append(("events", len(found.runs), None, "runs of long ago; their accounts stay"))
+    cells = [[name, f"{count}", "unknown" if freed is None else size(freed), of] for name, count, freed, of in rows]
+    yield from table(["stage", "number", "frees", "of"], cells, right=(1, 2))
+    known = size(sum(freed or 0 for _, _, freed, _ in rows))
+    yield f"{known} in all" + (", besides what is unknown" if any(freed is None for _, _, freed, _ in rows) else "")

@@ -169,7 +169,12 @@ def _record(stamp: Mapping[str, Any]) -> FileRecord:
     return FileRecord(size=stamp["size"], sha256=stamp["sha256"])
 
 
+def began(name: str) -> float:
+    """When the attempt of this name began, in seconds since 1970."""
+    return calendar.timegm(time.strptime(name[:15], _NAME))
+
+
 def _later(names: list[str]) -> str:
     """The time now, or a second after the newest of `names`, whatever clock that was made by: names sort as they were made."""
-    newest = calendar.timegm(time.strptime(max(names)[:15], _NAME)) if names else 0
+    newest = began(max(names)) if names else 0
     return time.strftime(_NAME, time.gmtime(max(time.time(), newest + 1)))

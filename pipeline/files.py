@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pipeline import verified
 from pipeline.cache import cache_folder
-from pipeline.digest import FileRecord, files_below
+from pipeline.digest import FileRecord, files_below, of_file
 from pipeline.errors import StoreError
 from pipeline.store_faults import Unsound, explaining
 from pipeline.verified import Stamp
@@ -42,6 +42,10 @@ class Files(Protocol):
 
     def below(self, name: str) -> list[str]:
         """Every file at any depth below the directory `name`, relative to it, sorted; none where it does not exist."""
+        ...
+
+    def digest(self, name: str) -> FileRecord:
+        """Size and digest of the file `name`, every byte of it read anew. Raises FileNotFoundError."""
         ...
 
     def create(self, name: str, data: bytes) -> bool:
@@ -94,6 +98,10 @@ class LocalFiles:
     def below(self, name: str) -> list[str]:
         with explaining(self.url):
             return [path.relative_to(self.local / name).as_posix() for path in files_below(self.local / name)]
+
+    def digest(self, name: str) -> FileRecord:
+        with explaining(self.url, reading=True):
+            return of_file(self.local / name)
 
     def create(self, name: str, data: bytes) -> bool:
         return self._write(name, data, os.link)

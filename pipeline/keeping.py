@@ -1,9 +1,13 @@
-"""Who keeps an artifact, and who gave it up: pins, registrations, acceptances, drops. All are records beside it or in the root."""
+"""Who keeps an artifact, and who gave it up: pins, registrations, uses, acceptances, drops. All are records beside it or in the root."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
+from pydantic import BaseModel, ConfigDict
+
+from pipeline import digest
 from pipeline.manifest import Acceptance, Dropped, Manifest, Pin
 from pipeline.store import Store, place_of
 from pipeline.who import who
@@ -28,6 +32,28 @@ def pins(store: Store) -> dict[str, Pin]:
                 word = store.read(Pin, f".pins/{attempt}/{name}")
                 last[f"{word.stage}/{word.key}/{word.attempt}"] = word
     return {place: word for place, word in last.items() if word.pinned}
+
+
+class Use(BaseModel):
+    """A run found all of these attempts (by place) as it wanted them, and had nothing to do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    when: float
+    attempts: list[str]
+
+
+def note_use(store: Store, made: Iterable[Manifest]) -> None:
+    """Put on record that these attempts were used now, in place of what was said of the same ones before."""
+    places = sorted(map(place_of, made))
+    word = Use(when=time.time(), attempts=places)
+    store.files.replace(f".used/{digest.of_json(places)[:16]}.json", word.model_dump_json().encode())
+
+
+def uses(store: Store) -> dict[str, Use]:
+    """Every use on record, by the name of its record."""
+    names = [f".used/{name}" for name in store.files.children(".used") if not name.startswith(".")]
+    return {name: store.read(Use, name) for name in names}
 
 
 def acceptances(store: Store, made: Manifest) -> list[Acceptance]:

@@ -1,6 +1,6 @@
 """What runs did and cost, read from their records and events alone: also of a run that was killed, or is still on.
 
-Nothing is written. A record that cannot be read is named in `complaints`, and the rest is told.
+A record that cannot be read is named in `complaints`, and the rest is told.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SILENT_SECONDS = 30.0
 
 R = TypeVar("R", bound=BaseModel)
 SETTLED = "account.json"
-"""The account of a run of long ago, kept when its events were removed."""
+"""The account of a run that is over, as one record."""
 
 Ended = Literal["done", "failed", "stopped", "killed", "running"]
 
@@ -100,6 +100,13 @@ def account(store: Store, run: str) -> Account | str:
         lost=total(one.lost for one in stages.values()),
         complaints=complaints,
     )
+
+
+def settle(store: Store, run: str) -> None:
+    """Put the account of a run that is over on record, so that it is read at once, and outlives the events."""
+    one = account(store, run)
+    if isinstance(one, Account):
+        store.files.create(f".runs/{run}/{SETTLED}", one.model_dump_json(indent=1).encode())
 
 
 def attempts(store: Store, run: str) -> dict[str, str]:

@@ -104,6 +104,11 @@ class ObjectFiles:
         start = len(self._at(name).strip("/")) + 1
         return sorted(path.strip("/")[start:] for path in found)
 
+    def digest(self, name: str) -> FileRecord:
+        with self._asking(reading=True), self._fs.open(self._at(name), "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            return FileRecord(size=file.tell(), sha256=sha256)
+
     def create(self, name: str, data: bytes) -> bool:
         with self._asking():
             try:

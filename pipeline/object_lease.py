@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,23 @@ class Lease:
 
     def _is_ours(self) -> bool:
         return _read(self._seen() or b"").get("holder") == self._holder
+
+
+def live(files: Files, names: Iterable[str]) -> set[str]:
+    """Those of the leases `names` that somebody renews; takes as long as it takes for a dead one to be taken over."""
+
+    def read() -> dict[str, bytes]:
+        found = {}
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = files.read(name)
+        return found
+
+    names = list(names)
+    before = read()
+    if before:
+        time.sleep(3 * PERIOD)
+    return {name for name, text in read().items() if text != before.get(name)}
 
 
 @contextmanager

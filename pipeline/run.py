@@ -17,7 +17,9 @@ from pipeline.errors import CorpusmillError, Stopped, StoreError
 from pipeline.executor import Executor, check_reach
 from pipeline.files import check_writable
 from pipeline.job import Job
+from pipeline.keeping import note_use
 from pipeline.lease import held
+from pipeline.ledger import settle
 from pipeline.manifest import Acceptance, Manifest
 from pipeline.plan import Plan
 from pipeline.request import Request
@@ -87,6 +89,8 @@ def run(
     if plan.complete:
         if observer:
             observer.planned(plan)
+        with contextlib.suppress(StoreError):  # who may only read it uses it all the same
+            note_use(store, outcome.manifests.values())
     else:
         hands = executor()
         check_reach(hands, store.files)
@@ -152,6 +156,7 @@ class _Driver:
             self.teller.close("finished" if self.outcome.ok else "failed")
             with contextlib.suppress(StoreError):  # a full disk was told by a stage
                 self.store.record(record.run, "end.json", self._end())
+                settle(self.store, record.run)
 
     def _end(self) -> EndRecord:
         attempts = {label: place_of(manifest) for label, manifest in self.outcome.manifests.items()}

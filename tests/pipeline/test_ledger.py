@@ -223,7 +223,8 @@ def test_a_record_that_is_cut_short_is_told_and_the_rest_is_listed(home: Path, t
     execute(store, line())
     name = execute(store, line(limit=1))
     (made,) = [one for one in everything(Store(str(store))).manifests if one.settings.get("limit") == 1]
-    for record in (store / place_of(made) / "manifest.json", store / ".runs" / name / "end.json"):
+    own = store / ".runs" / name
+    for record in (store / place_of(made) / "manifest.json", own / "end.json", own / ledger.SETTLED):
         record.write_text(record.read_text()[:40])
     (store / ".runs" / "20990101-000000-000aaa").mkdir()
     chunk = max((store / ".runs" / name / "events" / "upper").glob("*.jsonl"))
