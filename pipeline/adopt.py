@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +70,27 @@ def kinds() -> dict[str, Kind]:
 
 
 def adopt(
-    word: str, address: str, store: Store, *, licence: str = "", most: int, waiting: Callable[[], None] = lambda: None
+    word: str,
+    address: str,
+    store: Store,
+    *,
+    licence: str = "",
+    most: int,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Adopted:
     """Bring in what is at `address` as the kind `word`, `most` bytes at most. The same content adds nothing twice.
 
+    `tell` hears what takes long: that a copy begins, or that another process makes the same one.
     Raises UsageError for an unknown kind or an address of no use, SourceError for files that are not of the kind.
     """
     kind, found, meter = _kind(word), look(address), Meter()
     layout = kind.layout([file.name for file in found.files])
     left_out = [file.name for file in found.files if file.name not in layout] + [f"{name}/" for name in found.folders]
     check_writable(store.files)
+    waiting = partial(tell, "another process is adopting this; waiting for it")
     stage, code = kind.stage.stage_name(), code_record(kind.stage)
     with explaining(str(store.local)), _copying(store, stage, found.address, waiting) as copy:
-        _copy([file for file in found.files if file.name in layout], copy.scratch, most)
+        _copy([file for file in found.files if file.name in layout], copy.scratch, most, tell)
         notes = kind.check(copy.scratch)
         for name, kept in layout.items():
             os.replace(copy.scratch / name, copy.data / kept)
@@ -129,12 +138,13 @@ def _copying(store: Store, stage: str, address: str, waiting: Callable[[], None]
             shutil.rmtree(copy.folder, ignore_errors=True)
 
 
-def _copy(files: Sequence[Foreign], folder: Path, most: int) -> None:
+def _copy(files: Sequence[Foreign], folder: Path, most: int, tell: Callable[[str], None]) -> None:
     told = sum(file.size or 0 for file in files)
     if told > most:
         raise SourceError(f"it holds {size(told)}, more than {size(most)}", mend="raise --max-gb if it is meant")
     room = most
     for file in files:
+        tell(f"copying {file.name}" + (f", {size(file.size)}" if file.size is not None else ""))
         room -= pour(file, folder / file.name, room)
 
 

@@ -32,9 +32,13 @@ def adopt(
     from pipeline.adopt import adopt as bring_in
     from pipeline.store import Store
 
-    waiting = lambda: print("another process is adopting this; waiting for it", file=sys.stderr)  # noqa: E731
-    found = bring_in(kind, address, Store(store), licence=licence, most=int(max_gb * 1e9), waiting=waiting)
+    found = bring_in(kind, address, Store(store), licence=licence, most=int(max_gb * 1e9), tell=_tell)
     print("\n".join([found.manifest.digest] if quiet else _lines(kind, found)))
+
+
+def _tell(line: str) -> None:
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr)
 
 
 def _lines(kind: str, found: Adopted) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, StageFailed
 from stages.checks import tokenizer
 from stages.checks.safetensors import tensors
 
@@ -86,7 +86,7 @@ def _check_index(path: Path, shapes: dict[str, list[int]]) -> None:
     if not path.exists():
         return
     places = tokenizer.read_json(path).get("weight_map")
-    if not isinstance(places, dict) or places.keys() != shapes.keys():
+    if not isinstance(places, dict) or not places or places.keys() - shapes.keys():
         raise SourceError(f"{path.name} does not name the tensors that the files hold", mend="fetch it again")
     if strange := [place for place in places.values() if not (path.parent / str(place)).is_file() or "/" in str(place)]:
         raise SourceError(f"{path.name} names {strange[0]}, which is not there", mend="fetch the rest of it")
@@ -97,13 +97,12 @@ def _check_shapes(config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
     for name, side in sides.items():
         if side is not None and (type(side) is not int or not 0 < side < MOST):
             raise SourceError(f"{CONFIG}: {name} is {side!r}", mend="fetch it again")
-    wanted = [sides["vocab_size"], sides["hidden_size"]]
-    for name, shape in shapes.items():
-        if name.endswith("embed_tokens.weight") and None not in wanted and shape != wanted:
-            raise SourceError(
-                f"{name} is {shape[0]} × {shape[-1]}, and {CONFIG} says {wanted[0]} × {wanted[1]}",
-                mend="give weights and config of one model",
-            )
+    name, wanted = "model.embed_tokens.weight", [sides["vocab_size"], sides["hidden_size"]]
+    if name in shapes and None not in wanted and shapes[name] != wanted:
+        raise SourceError(
+            f"{name} is {' × '.join(map(str, shapes[name]))}, and {CONFIG} says {wanted[0]} × {wanted[1]}",
+            mend="give weights and config of one model",
+        )
 
 
 def _check_gguf(path: Path) -> None:
@@ -115,11 +114,13 @@ def _check_gguf(path: Path) -> None:
 
 
 def _notes(folder: Path) -> list[str]:
+    from stages.text.tokenizer import chat_template
+
     if not (folder / "tokenizer.json").exists():
         return ["it has no tokenizer.json: no stage here can read or write text with it"]
     tokenizer.load(folder)
-    settings = folder / "tokenizer_config.json"
-    template = settings.exists() and "chat_template" in tokenizer.read_json(settings)
-    if not template and not (folder / "chat_template.jinja").exists():
+    try:
+        chat_template(folder)
+    except StageFailed:
         return ["it has no chat template: Sft, Dpo and Serve need a chat_template.jinja beside tokenizer.json"]
     return []
