@@ -5,6 +5,7 @@ side by side are what to trust.
 """
 
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -81,11 +82,20 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def program(words: Sequence[str], folder: Path | None = None) -> Callable[[], None]:
-    """A rival that is a whole process. Raises CalledProcessError where it does not end with 0."""
+def program(
+    words: Sequence[str], folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Callable[[], None]:
+    """A rival that is a whole process, with `environment` beside ours; byte code is kept, as it is for any user.
+
+    Raises CalledProcessError where it does not end with 0.
+    """
 
     def once() -> None:
-        subprocess.run(list(words), cwd=folder, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        env = {**os.environ, **(environment or {})}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        subprocess.run(
+            list(words), cwd=folder, env=env, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
 
     return once
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 
 def cache_folder() -> Path:
     """The user's cache for Corpusmill (``$XDG_CACHE_HOME/corpusmill`` or ``~/.cache/corpusmill``), as it is set now."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corpusmill"
+    return _folder(os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", ""))
+
+
+@lru_cache(maxsize=8)
+def _folder(cache: str, home: str) -> Path:
+    return Path(cache or Path.home() / ".cache") / "corpusmill"

@@ -58,7 +58,7 @@ def code_record(stage_class: type, *beside: Named) -> CodeRecord:
     if kept is None or not _stands(kept):
         made = _read(places, [thing.__qualname__.split(".")[0] for thing in (stage_class, *own)])
         changed = kept is None or any(kept[part] != made[part] for part in ("seen", "definitions", "imports"))
-        _RECORDS.dirty |= changed
+        _RECORDS.dirty |= changed or _stands(made)
         records[name] = kept = made
     versions = _versions(sorted({*kept["imports"], *packages}))
     if _RECORDS.dirty:

@@ -16,19 +16,15 @@ class Cache:
 
     def __init__(self, name: str, *sections: str) -> None:
         self._name, self._sections = name, sections
-        self._loaded: Path | None = None
+        self._folder: Path | None = None
         self._held: dict[str, dict[str, Any]] = {}
         self.dirty = False
 
-    def path(self) -> Path:
-        """Where it lies today."""
-        return cache_folder() / self._name
-
     def section(self, name: str) -> dict[str, Any]:
         """The dict of that name; set `dirty` after changing it."""
-        path = self.path()
-        if path != self._loaded:
-            self._loaded, self._held = path, self._read(path)
+        folder = cache_folder()
+        if folder is not self._folder:
+            self._folder, self._held = folder, self._read(folder / self._name)
         return self._held[name]
 
     def _read(self, path: Path) -> dict[str, dict[str, Any]]:
@@ -40,16 +36,16 @@ class Cache:
 
     def save(self) -> None:
         """Write what was learnt; a folder that cannot be written costs only time."""
-        if not self.dirty or self._loaded is None:
+        if not self.dirty or self._folder is None:
             return
         self.dirty = False
         try:
-            self._loaded.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=self._loaded.parent, suffix=".tmp")
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
                     file.write(json.dumps(self._held, separators=(",", ":")))
-                os.replace(partial, self._loaded)
+                os.replace(partial, self._folder / self._name)
             except OSError:
                 os.unlink(partial)
         except OSError:

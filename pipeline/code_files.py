@@ -84,7 +84,9 @@ class Files:
             return dict_of(kept)
         fresh: dict[str, Any] = {"stamp": stamp, "read": time.time_ns(), "bytes": _digest(path)}
         if kept is not None and kept["bytes"] == fresh["bytes"]:
-            if kept["stamp"] == stamp:
+            if kept["stamp"] == stamp:  # from now on it is trusted, if it has rested long enough
+                kept["read"] = fresh["read"]
+                self._cache.dirty |= trusted(stamp, fresh["read"])
                 return dict_of(kept)
             fresh |= {"scan": kept["scan"]} if "scan" in kept else {}
         files[path] = fresh

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from pipeline import code_files
 from pipeline.code import changed_packages, code_record, explain_drift
+from pipeline.code_files import RACY_NS
 from pipeline.errors import DagError
 from pipeline.manifest import CodeRecord
 from tests.pipeline.projects import PACKAGE, Write, names
@@ -132,3 +135,17 @@ def test_a_file_inside_a_package_that_is_run_by_its_path_finds_its_package(proje
         sys.path.remove(str(tmp_path / "root" / "work"))
     assert [name.rsplit("/", 1)[-1] for name in by_path.definitions] == ["mine.py:Mine", "one.py:LIMIT", "one.py:first"]
     assert {name.rsplit("/", 1)[-1] for name in by_name.definitions} == {"mine.py:Mine", "one.py:LIMIT", "one.py:first"}
+
+
+def test_a_file_that_was_read_while_fresh_is_trusted_once_it_has_rested(
+    project: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = project("mine", mine="class Mine: pass\n")
+    before = code_record(stage)
+    kept = {path.name: path.read_text() for path in (tmp_path / "cache" / "corpusmill").iterdir()}
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 2 * RACY_NS)
+    assert code_record(stage) == before
+    monkeypatch.setattr(code_files, "_digest", lambda path: pytest.fail("read again"))
+    assert code_record(stage) == before
+    assert all(path.read_text() != kept[path.name] for path in (tmp_path / "cache" / "corpusmill").iterdir())
