@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline import digest, ledger, verified
-from pipeline.catalogue import everything
+from pipeline.catalogue import each, everything
 from pipeline.digest import FileRecord
 from pipeline.errors import StoreError, UsageError
 from pipeline.files import LocalFiles
@@ -163,8 +163,8 @@ def _used(store: Store, since: float) -> _Use:
     use = _Use(set(), set(), [])
     for word in uses(store).values():
         use.recent.update(word.attempts if word.when >= since else ())
-    for run in ledger.runs(store):
-        one = ledger.account(store, run)
+    known = ledger.runs(store)
+    for run, one in zip(known, each(store, lambda run: ledger.account(store, run), known), strict=True):
         if isinstance(one, str):  # cut short as it began: it used nothing
             continue
         places = {stage.attempt for stage in one.stages.values() if stage.attempt}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 from pipeline import ledger
 from pipeline.errors import StoreError, UsageError
@@ -12,6 +12,11 @@ from pipeline.manifest import Manifest
 from pipeline.messages import nearest
 from pipeline.store import Store, place_of
 
+T = TypeVar("T")
+R = TypeVar("R")
+
+AT_ONCE = 16
+"""Records that are read at the same time where each takes a round trip."""
 SHORTEST = 4
 """Characters of an id or a digest that are enough to look for it."""
 
@@ -25,18 +30,34 @@ class Everything(NamedTuple):
 
 def everything(store: Store, stages: Iterable[str] | None = None) -> Everything:
     """The attempts of all stages, or of `stages`. One that cannot be read is a complaint, and the rest is there."""
-    found, complaints = [], []
-    for stage in store.stages() if stages is None else stages:
-        for key in store.files.children(stage):
-            for name in store.files.children(f"{stage}/{key}"):
-                try:
-                    manifest = store.manifest(f"{stage}/{key}/{name}")
-                except StoreError as fault:
-                    complaints.append(fault.message)
-                    continue
-                if manifest:
-                    found.append(manifest)
-    return Everything(sorted(found, key=lambda manifest: manifest.created, reverse=True), complaints)
+    complaints: list[str] = []
+
+    def of_key(key: str) -> list[Manifest]:
+        found = []
+        for name in store.files.children(key):
+            try:
+                made = store.manifest(f"{key}/{name}")
+            except StoreError as fault:
+                complaints.append(fault.message)
+                continue
+            found += [made] if made else []
+        return found
+
+    names = store.stages() if stages is None else stages
+    keys = [f"{stage}/{key}" for stage in names for key in store.files.children(stage)]
+    found = [made for of_one in each(store, of_key, keys) for made in of_one]
+    return Everything(sorted(found, key=lambda made: made.created, reverse=True), sorted(complaints))
+
+
+def each(store: Store, read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """``read(item)`` for each, in order; many at once where the store is across a network."""
+    if not store.files.remote:
+        yield from map(read, items)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="catalogue") as threads:
+        yield from threads.map(read, items)
 
 
 def find(store: Store, name: str, dag: str = "") -> str | Manifest:
@@ -118,8 +139,8 @@ def _at(store: Store, name: str) -> Manifest:
 def _labelled(store: Store, label: str, dag: str, runs: list[str]) -> dict[str, str | Manifest]:
     """For each dag with a stage of this label, what its newest run has of it; without any run, what was adopted as it."""
     newest: dict[str, str | Manifest] = {}
-    for run in runs:
-        begun = ledger.record(store, run)
+    records = each(store, lambda run: ledger.record(store, run), runs)
+    for run, begun in zip(runs, records, strict=True):
         if begun is None or label not in begun.stages or begun.dag in newest or (dag and begun.dag != dag):
             continue
         place = ledger.attempts(store, run).get(label)

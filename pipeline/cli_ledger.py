@@ -32,13 +32,14 @@ def runs(
 ) -> None:
     """List the runs: when, how they ended, what they took, cost and lost."""
     from pipeline import ledger
+    from pipeline.catalogue import each
     from pipeline.ledger_lines import runs_table
     from pipeline.store import Store
     from pipeline.tables import coloured
 
     opened = Store(store)
     known = ledger.runs(opened)
-    read = [ledger.account(opened, run) for run in known[: limit or None]]
+    read = list(each(opened, lambda run: ledger.account(opened, run), known[: limit or None]))
     accounts = [one for one in read if not isinstance(one, str)]
     _complain([one for one in read if isinstance(one, str)])
     _complain([line for one in accounts for line in one.complaints])

@@ -185,8 +185,8 @@ class Job(BaseModel):
         limits = Limits(store, self.run, self.label, stage.resources.minutes)
         limits.look()
         emit("state", state="resumed" if attempt.resumed else "started", key=attempt.key)
-        meter = Meter(Resources.model_validate(self.resources))
-        spent = Spent(attempt.workspace.folder / "spent", meter, emit, attempt.depot)
+        held = Resources.model_validate(self.resources)
+        spent = Spent(attempt.workspace.folder / "spent", Meter(held), emit, attempt.depot)
         states = self._states(store, stage, attempt, code, inputs)
         ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=limits.look, states=states)
         emit.pulse = spent.beat
@@ -204,7 +204,7 @@ class Job(BaseModel):
             manifest = Manifest(
                 stage=attempt.stage, label=self.label, key=attempt.key, attempt=attempt.name, kind=stage.makes.kind(), source=self.stage,
                 settings=self._as_planned(stage), inputs=self._input_records(inputs), files=files, digest=digest.of_files(files),
-                code=code, environment=environment(), machine=machine(), cost=cost, lost=lost, metrics=ctx.metrics, flops=self.flops,
+                code=code, environment=environment(), machine=machine(held), cost=cost, lost=lost, metrics=ctx.metrics, flops=self.flops,
                 run=self.run, executor=executor, resources=self.resources, created=time.time(),
                 resume=attempt.workspace.seal_kept(), resume_at=attempt.workspace.kept(), extends=stage.extends,
                 extended_from=states.extended_from,

@@ -22,12 +22,14 @@ def environment() -> dict[str, str]:
     return {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
 
 
-def machine() -> dict[str, Any]:
-    """Cores that this process may use, and GiB of memory."""
+def machine(resources: Resources | None = None) -> dict[str, Any]:
+    """Cores that this process may use, and GiB of memory; the price of what is held of `resources`, where it is known."""
+    price = hourly(resources) if resources else None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(memory, 1),
+        **({} if price is None else {"dollars_per_hour": price}),
     }
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import Dag, care
-from pipeline.catalogue import everything, find_artifact
+from pipeline.catalogue import everything, find, find_artifact
 from pipeline.executor import Inline
 from pipeline.keeping import pin
 from pipeline.manifest import Manifest
@@ -67,9 +67,10 @@ def test_after_any_gc_all_that_is_kept_has_its_ancestors_and_is_sound(
 @pytest.mark.parametrize("there", [True, False], ids=["copied here", "on another machine"])
 def test_on_s3_bytes_are_read_and_removed_in_the_store_itself(s3_url: str, tmp_path: Path, there: bool) -> None:
     store = Store(s3_url)
-    run(Dag(Upper(words=Say().out)), store, name="line", dials={}, executor=Inline)
+    name = run(Dag(Upper(words=Say().out)), store, name="line", dials={}, executor=Inline).run
     if not there:
         shutil.rmtree(tmp_path / "cache")
+    assert find(store, name[:15]) == name
     say, upper = find_artifact(store, "say"), find_artifact(store, "upper")
     assert [care.verify(store, one) for one in (say, upper)] == [[], []]
     store.files.replace(f"{place_of(upper)}/data/upper.txt", b"A B c")

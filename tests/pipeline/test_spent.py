@@ -69,8 +69,9 @@ def test_a_killed_and_resumed_stage_costs_all_its_sessions_and_lost_what_lay_aft
     )
     manifest = execute(stage, tmp_path)
     assert trace.read_text() == "abb", "the first word was not said again"
-    assert manifest.lost == first.lost and 1.2 <= manifest.lost.wall_seconds < 3.6
+    assert manifest.lost == first.lost
     assert manifest.cost.wall_seconds > first.cost.wall_seconds + 3.5
+    assert manifest.machine["dollars_per_hour"] == 36
     assert manifest.cost.dollars == pytest.approx(manifest.cost.wall_seconds / 100, rel=0.01)
     assert manifest.cost.gpu_seconds == pytest.approx(2 * manifest.cost.wall_seconds, rel=0.01)
     assert not list((tmp_path / ".partial").rglob("spent")), "the account went into the manifest"
@@ -85,7 +86,7 @@ def test_on_another_machine_the_account_comes_from_the_store(s3_url: str, tmp_pa
     shutil.rmtree(cache)
     manifest = execute(stage, s3_url)
     assert trace.read_text() == "abb" and manifest.cost.wall_seconds > 3.0 + 2.0
-    assert 1 < manifest.lost.wall_seconds < 3.0
+    assert 0 < manifest.lost.wall_seconds < manifest.cost.wall_seconds - 3.0
     assert files(s3_url).below(".partial") == []
 
 
