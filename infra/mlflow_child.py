@@ -40,6 +40,12 @@ class Child:
                 step = self.steps.get(key, -1) + 1 if step is None else int(step)  # without steps: one after the other
                 self.point(batch, fields.name(key), float(value), event.time, step)
 
+        elif event.kind == "cost":
+            for part, amount in event.data["cost"].items():
+                key = f"cost/{part}"
+                if amount:
+                    self.point(batch, key, float(amount), event.time, self.steps.get(key, -1) + 1)
+
     def point(self, batch: Batch, key: str, value: float, moment: float, step: int) -> None:
         """One point of a metric at `moment`, in seconds since 1970."""
         self.steps[key], self.values[key] = step, value

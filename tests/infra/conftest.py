@@ -33,6 +33,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     say(tracker, "Sft", "state", 1, state="started")
     for line in ("loading", "Traceback", "ValueError: the loss is nan"):
         say(tracker, "Sft", "log", 2, line=line)
+    for wall in (4.0, 6.0):
+        cost = {"wall_seconds": wall, "cpu_seconds": 2 * wall, "dollars": wall / 100, "gpu_seconds": 0}
+        say(tracker, "Sft", "cost", wall, session="s", cost=cost, committed={})
     tracker.stage("Sft", "failed", None, "stage 'Sft': ValueError: the loss is nan (at sft.py:80)")
     tracker.stage("Serve", "skipped", None)
     tracker.finish("failed")

@@ -115,6 +115,13 @@ def test_a_failed_stage_shows_its_fault_and_the_end_of_its_log(client: MlflowCli
     assert str(client.get_model_version_by_alias("tales", "champion").version) == "1", "a failed run crowns nothing"
 
 
+def test_what_a_failed_stage_cost_is_told_as_it_grew(client: MlflowClient, runs: Find) -> None:
+    failed = runs("run-3", "Sft")
+    assert failed.data.metrics["cost/dollars"] == pytest.approx(0.06) and "cost/gpu_seconds" not in failed.data.metrics
+    grown = client.get_metric_history(failed.info.run_id, "cost/wall_seconds")
+    assert sorted((point.step, point.value) for point in grown) == [(0, 4.0), (1, 6.0)]
+
+
 def test_the_parents_page_is_a_table_of_stages_with_links(runs: Find) -> None:
     page, child = runs("run-1").data.tags["mlflow.note.content"], runs("run-1", "Pretrain")
     link = f"#/experiments/{child.info.experiment_id}/runs/{child.info.run_id}?workflowType=machine_learning"

@@ -90,6 +90,7 @@ def build(tracker: MlflowTracker, made: dict[str, Manifest], run: str, **more: A
             metrics={"loss": 2.51, "tokens": 4096.0},
             **more,
         )
+        say(tracker, label, "cost", 59, session="s", cost={"wall_seconds": 57.0}, committed={})
         say(tracker, label, "state", 60, state="finished")
         tracker.stage(label, "finished", made[label])
 
