@@ -47,7 +47,7 @@ def _flat(place: str, value: Any) -> Iterator[tuple[str, str]]:
         return  # an input's place among the settings (pipeline.canonical): MLflow is told of it as a dataset
     if isinstance(value, Mapping) and value:
         for key in value:
-            below = place if key == "$" else f"{place}.{key}"  # "$" is the name of a group's class
+            below = place if key.startswith("$") else f"{place}.{key}"  # the name of a group's class, or of one as such
             yield from _flat(below if place else str(key), value[key])
     elif place:
         yield place, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

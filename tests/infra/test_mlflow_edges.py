@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.mlflow_fields import params
 from infra.mlflow_tracker import MlflowTracker
 from pipeline.errors import StoreError
 from tests.infra.told_runs import DAG, manifest, record, say, tell_whole
@@ -86,3 +87,9 @@ tracker.finish("finished")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_class_among_the_settings_is_a_param_like_any_other() -> None:
+    settings = {"make": {"$class": "numpy:linspace", "settings": {"num": 3}}, "group": {"$": "Group", "rate": 0.5}}
+    told = {"make": "numpy:linspace", "make.settings.num": "3", "group": "Group", "group.rate": "0.5"}
+    assert params(settings) == told

@@ -21,6 +21,7 @@ from dags.quickstart import quickstart
 from pipeline import Artifact, Field, Resources, Settings, Stage
 from pipeline.artifact import Artifact as Kind
 from pipeline.canonical import key, settings
+from pipeline.code import code_of
 from pipeline.digest import FileRecord, of_bytes, of_files
 from pipeline.executor import Inline
 from pipeline.manifest import Manifest
@@ -152,6 +153,14 @@ def test_a_real_stage_has_the_same_key_however_it_is_written(stage: Stage[Any]) 
     given = {name: respelt(getattr(stage, name), rng) for name in shuffled(type(stage).model_fields, rng)}
     given |= {"label": "other", "resources": Resources(cpus=3, minutes=9, retries=0, dollars_per_hour=2)}
     assert key(type(stage)(**given), {}) == key(stage, {})
+
+
+@pytest.mark.parametrize("stage", real(), ids=lambda stage: stage.label)
+def test_a_real_stage_has_the_same_key_and_code_where_a_worker_opens_it(stage: Stage[Any]) -> None:
+    opened_here = stage.with_inputs(lambda place, artifact: artifact.at(place))
+    there = type(stage)(**opened(json.loads(json.dumps(sent(opened_here))), opened_here.inputs()))
+    assert key(there, {}) == key(stage, {}) and there.resources == stage.resources
+    assert code_of(there) == code_of(stage)
 
 
 def places(value: Any) -> Iterator[tuple[Callable[[Any], Any], Any]]:
