@@ -47,7 +47,10 @@ class StageAccount(_Account):
 
 
 class Account(_Account):
-    """One run. `seconds` is from its beginning to its end, or to the last sign of it; costs are what it spent itself."""
+    """One run. `seconds` is from its beginning to its end, or to the last sign of it; costs are what it spent itself.
+
+    `priced` are the dollars of those stages that have a price; ``cost.dollars`` is None where one that ran has none.
+    """
 
     run: str
     dag: str
@@ -60,6 +63,7 @@ class Account(_Account):
     stages: dict[str, StageAccount]
     cost: Cost
     lost: Cost
+    priced: float | None = None
     complaints: list[str] = []
 
 
@@ -86,6 +90,7 @@ def account(store: Store, run: str) -> Account | str:
     last = end.ended if end else max([begun.started, *(one.last for one in told.values())])
     alive = end is None and _alive(store, run, last)
     stages = {label: _stage(label, drawn, told[label], end, alive) for label, drawn in begun.stages.items()}
+    priced = [stage.cost.dollars for stage in stages.values() if stage.cost.dollars is not None]
     return Account(
         run=run,
         dag=begun.dag,
@@ -98,6 +103,7 @@ def account(store: Store, run: str) -> Account | str:
         stages=stages,
         cost=total(one.cost for one in stages.values()),
         lost=total(one.lost for one in stages.values()),
+        priced=round(sum(priced), 6) if priced else None,
         complaints=complaints,
     )
 

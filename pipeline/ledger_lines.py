@@ -26,15 +26,16 @@ def moment(when: float) -> str:
 
 def runs_table(accounts: Sequence[Account], colour: bool) -> list[str]:
     """One line for each run: what was run, when, how it ended, what it took, cost and lost."""
-    rows, priced = [], any(one.cost.dollars is not None for one in accounts)
+    rows, priced = [], any(one.priced is not None for one in accounts)
     for one in accounts:
         states = [stage.state for stage in one.stages.values()]
         counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
         asked = " ".join([one.dag, *(f"{name}={value}" for name, value in one.dials.items()), one.part]).strip()
+        money = [_money(one.cost, one.priced)] if priced else []
         rows.append(
             [
                 one.run, moment(one.started), style(one.ended, COLOURS[one.ended], colour), duration(one.seconds),
-                duration(one.cost.cpu_seconds), *([_money(one.cost)] if priced else []), _lost(one.lost), ", ".join(counts), asked,
+                duration(one.cost.cpu_seconds), *money, _lost(one.lost), ", ".join(counts), asked,
             ]
         )  # fmt: skip
     header = ["run", "began", "ended", "took", "CPU", *(["dollars"] if priced else []), "lost", "stages", "dag"]
@@ -51,7 +52,7 @@ def run_lines(one: Account, colour: bool) -> list[str]:
                 "dag": " ".join(part for part in (one.dag, dials, one.part) if part),
                 "began": f"{moment(one.started)} on {one.executor}",
                 "ended": f"{style(one.ended, COLOURS[one.ended], colour)} after {duration(one.seconds)}",
-                "cost": cost_line(one.cost),
+                "cost": cost_line(one.cost, one.priced),
                 "lost": cost_line(one.lost) if one.lost.wall_seconds else "",
             }
         ),
@@ -125,12 +126,13 @@ def difference_lines(found: Differences) -> list[str]:
     return lines[1:]
 
 
-def cost_line(cost: Cost) -> str:
-    """A cost in one line: wall, CPU, GPU where there was one, memory, dollars where they are known."""
+def cost_line(cost: Cost, priced: float | None = None) -> str:
+    """A cost in one line: wall, CPU, GPU where there was one, memory, dollars as far as they are known."""
     parts = [duration(cost.wall_seconds), f"{duration(cost.cpu_seconds)} of CPU"]
     parts += [f"{duration(cost.gpu_seconds)} of GPU"] if cost.gpu_seconds else []
     parts += [f"{size(cost.peak_bytes)} of memory at most"] if cost.peak_bytes else []
-    return ", ".join([*parts, dollars(cost.dollars) if cost.dollars is not None else "dollars unknown"])
+    money = _money(cost, priced)
+    return ", ".join([*parts, "dollars unknown" if money == dollars(None) else money])
 
 
 def pairs(rows: dict[str, str]) -> list[str]:
@@ -170,7 +172,9 @@ def _value(place: str, value: Any) -> str:
     return text if len(text) <= 60 else text[:24] + "…"
 
 
-def _money(cost: Cost) -> str:
+def _money(cost: Cost, priced: float | None = None) -> str:
+    if cost.dollars is None and priced is not None:
+        return f"≥ {dollars(priced)}"
     return NONE if not cost.wall_seconds else dollars(cost.dollars)
 
 

@@ -18,11 +18,13 @@ from pipeline.catalogue import everything, find, find_artifact
 from pipeline.compare import artifacts
 from pipeline.executor import Inline
 from pipeline.ledger import Account
+from pipeline.ledger_lines import runs_table
 from pipeline.manifest import Manifest
 from pipeline.resources import Resources
 from pipeline.run import run
 from pipeline.spent import BEAT_SECONDS
 from pipeline.store import Store, place_of
+from pipeline.tables import dollars
 from tests.pipeline.test_cli import HEAVY, corpusmill
 from tests.pipeline.toys import Fails, Say, Upper, line
 
@@ -63,6 +65,13 @@ def test_a_finished_run_is_accounted_for_stage_by_stage(tmp_path: Path) -> None:
     assert again.stages["say"].state == "cached" and again.stages["say"].attempt == one.stages["say"].attempt
     assert again.stages["say"].cost.wall_seconds == 0, "what is cached costs nothing again"
     assert ledger.runs(Store(str(tmp_path))) == [again.run, one.run]
+
+
+def test_dollars_are_told_as_far_as_they_are_known(tmp_path: Path) -> None:
+    one = account(tmp_path, execute(tmp_path, Dag(Upper(words=Say(resources=PRICED).out))))
+    assert one.cost.dollars is None and one.priced == one.stages["say"].cost.dollars
+    (_, row) = runs_table([one], False)
+    assert f"  ≥ {dollars(one.priced)}  " in row
 
 
 def test_a_failed_run_names_the_fault_and_what_was_lost_to_it(tmp_path: Path) -> None:
