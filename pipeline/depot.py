@@ -3,6 +3,7 @@
 ::
 
     <stage>/<key>/<attempt>/data/…                        the artifact's files, where they stay; they count once a manifest is there
+    .partial/<stage>/<key>/<attempt>/begun                says that there may be something of it
     .partial/<stage>/<key>/<attempt>/commits/<number>     a list of commits; `at` says where each of their files lies
     .partial/<stage>/<key>/<attempt>/spent/<session>      what it has cost so far
     .partial/<stage>/<key>/<attempt>/<number>/…           files in scratch, and such of the artifact as were committed again
@@ -56,6 +57,7 @@ class Depot:
             if self.records:
                 self._from = one
                 break
+        files.replace(f".partial/{key}/{self.name}/begun", b"")  # so that what is put before a commit is found and removed
 
     @property
     def resumed(self) -> bool:

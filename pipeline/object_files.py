@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 AT_ONCE = 8
 """Files that are on their way at the same time; a large one travels in several parts besides."""
+DOWN_SECONDS = 10.0
 SCHEMES = ("s3", "memory")
 _AGAIN = "run the same command again once it is there; what was committed is kept"
 
@@ -44,8 +46,16 @@ class ObjectFiles:
                 "the address of a store holds no user or password", mend="set AWS_ACCESS_KEY_ID and its like"
             )
         self.url = url.rstrip("/")
-        self._fs, self._base, self._faults = _opened(self.url)
+        self._patient, self._base, self._faults = _opened(self.url, patient=True)
+        self._down = float("-inf")
         self.local = copies / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+
+    @property
+    def _fs(self) -> Any:
+        """The file system. Where the server was not there a moment ago, one try must do: who ends has much to tell it."""
+        if time.monotonic() - self._down > DOWN_SECONDS:
+            return self._patient
+        return _opened(self.url, patient=False)[0]
 
     def _at(self, name: str) -> str:
         return f"{self._base}/{name}".rstrip("/")
@@ -73,13 +83,14 @@ class ObjectFiles:
                 f"the store {self.url} refuses access ({said})",
                 mend="see what AWS_ACCESS_KEY_ID, AWS_PROFILE or the role of this machine may do there",
             )
+        self._down = time.monotonic()
         return StoreError(
             f"the store {self.url} cannot be reached ({said})", mend=f"see AWS_ENDPOINT_URL and the network; {_AGAIN}"
         )
 
     def read(self, name: str) -> bytes:
         with self._asking(reading=True):
-            data: bytes = self._fs.cat_file(self._at(name))
+            data: bytes = self._fs.cat_file(self._at(name), max_concurrency=1)
             return data
 
     def exists(self, name: str) -> bool:
@@ -120,7 +131,7 @@ class ObjectFiles:
     def _is_ours(self, name: str, data: bytes) -> bool:
         """Whether what stands there is our own: an answer that was lost makes the retry find it."""
         try:
-            return bool(self._fs.cat_file(self._at(name)) == data)
+            return bool(self._fs.cat_file(self._at(name), max_concurrency=1) == data)
         except FileNotFoundError:
             return False
 
@@ -204,7 +215,7 @@ def together(work: Callable[[T], None], items: Iterable[T]) -> None:
             raise
 
 
-def _opened(url: str) -> tuple[Any, str, tuple[type[Exception], ...]]:
+def _opened(url: str, *, patient: bool) -> tuple[Any, str, tuple[type[Exception], ...]]:
     """The file system, the path in it, and what it raises. An unreachable server is told after seconds, not minutes."""
     from fsspec.core import url_to_fs
 
@@ -214,11 +225,12 @@ def _opened(url: str) -> tuple[Any, str, tuple[type[Exception], ...]]:
         from botocore.exceptions import BotoCoreError, ClientError
         from s3fs.core import S3_RETRYABLE_ERRORS
 
-        patience = {"connect_timeout": 3, "read_timeout": 15, "retries": {"mode": "standard", "max_attempts": 3}}
-        fs, base = url_to_fs(url, use_listings_cache=False, config_kwargs=patience)
+        tries = {"mode": "standard", "max_attempts": 3 if patient else 1}
+        waits = {"connect_timeout": 3 if patient else 1, "read_timeout": 15 if patient else 3}
+        fs, base = url_to_fs(url, use_listings_cache=False, config_kwargs={**waits, "retries": tries})
     except ImportError as fault:
         raise UsageError(
             f"a store at s3:// needs the package {fault.name!r}", mend="pip install 'corpusmill[s3]'"
         ) from None
-    fs.retries = 2  # on top of those, for what breaks in the middle of a body
+    fs.retries = 2 if patient else 1  # on top of those, for what breaks in the middle of a body
     return fs, base, (OSError, BotoCoreError, ClientError, *S3_RETRYABLE_ERRORS)

@@ -21,12 +21,12 @@ class S3:
             "AWS_SECRET_ACCESS_KEY": "loopback-secret",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
-        self._host, self._port = host, port
+        self.address = (host, port)
 
     def bucket(self, name: str = "") -> str:
         """The URL of a fresh bucket."""
         name = name or f"b{uuid.uuid4().hex[:16]}"
-        asking = http.client.HTTPConnection(self._host, self._port)
+        asking = http.client.HTTPConnection(*self.address)
         asking.request("PUT", f"/{name}")
         assert asking.getresponse().status == 200
         return f"s3://{name}"

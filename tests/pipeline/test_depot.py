@@ -14,6 +14,7 @@ import pytest
 
 from pipeline import StoreError
 from pipeline.depot import Depot
+from pipeline.digest import of_file
 from pipeline.lease import Busy
 from pipeline.object_lease import Lease, kept
 from pipeline.workspace import Workspace
@@ -96,6 +97,18 @@ def test_a_holder_that_was_taken_for_dead_stops_at_its_next_commit_and_spoils_no
     after.clear()
     assert not store.create(f"say/k/{late.name}/manifest.json", b"{}"), "it can never be complete"
     assert store.below(f"say/k/{late.name}/data") == [] and store.below(f"say/k/{after.name}/data") == ["one"]
+
+
+def test_what_was_put_before_the_first_commit_is_removed_as_well(s3_url: str, tmp_path: Path) -> None:
+    store = files(s3_url)
+    first = Depot(store, "say/k", "code")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "half").write_text("half")
+    first.publish(tmp_path, {"data": {"half": of_file(tmp_path / "data" / "half")}})
+    last = Depot(store, "say/k", "code")
+    assert not last.resumed
+    last.clear()
+    assert store.below(f"say/k/{first.name}") == ["manifest.json"] and store.below(".partial") == []
 
 
 def test_of_two_writers_of_one_record_one_wins(s3_url: str) -> None:

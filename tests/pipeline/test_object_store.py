@@ -20,8 +20,8 @@ from pipeline.request import Request
 from pipeline.run import Outcome, run
 from pipeline.store import Store, place_of
 from tests.house import ROOT
-from tests.pipeline.objects import files
-from tests.pipeline.toys import Fails, Say, line
+from tests.pipeline.objects import Gate, files
+from tests.pipeline.toys import Fails, Fills, Say, Upper, line
 from tests.s3 import S3
 
 SCRIPT = """
@@ -141,6 +141,44 @@ def test_a_server_that_is_not_there_is_one_error_within_seconds(s3: S3, tmp_path
     assert "Traceback" not in done.stderr and "secret" not in done.stderr
 
 
+def test_a_server_that_goes_away_in_the_middle_is_one_error_and_what_was_committed_is_kept(
+    s3_url: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(*s3.address)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{gate.port}")
+    files(s3_url)._fs.clear_instance_cache()
+    say, trace = Say._say, tmp_path / "trace"
+
+    def shut_at_c(self: Say, word: str, folder: Path) -> int:
+        if word == "c" and not trace.with_name("shut").exists():
+            trace.with_name("shut").touch()
+            gate.shut()
+        return say(self, word, folder)
+
+    monkeypatch.setattr(Say, "_say", shut_at_c)
+    dag = Dag(Say(words=("a", "b", "c", "d"), trace=str(trace)))
+    began = time.monotonic()
+    failed = execute(dag, s3_url)
+    assert time.monotonic() - began < 60
+    assert isinstance(failed.faults["say"], StoreError) and "cannot be reached" in str(failed.faults["say"])
+    gate.open()
+    assert execute(dag, s3_url).states == {"say": "finished"} and trace.read_text() == "abccd"
+    files(s3_url)._fs.clear_instance_cache()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system of one megabyte")
+def test_a_full_disk_for_the_copies_is_one_error(s3_url: str, tmp_path: Path) -> None:
+    execute(Dag(Fills(size=2_000_000)), s3_url)
+    forget(tmp_path)
+    (tmp_path / "cache").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path / "cache")], check=True)
+    try:
+        failed = execute(Dag(Upper(words=Fills(size=2_000_000).out)), s3_url)
+        assert "no space left on the disk of " + str(tmp_path / "cache") in str(failed.faults["upper"])
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "cache")], check=True)
+
+
 def test_a_bucket_that_does_not_exist_is_one_error(s3: S3) -> None:
     with pytest.raises(StoreError, match="the store s3://no-such-bucket-here/x is not there"):
         check_writable(files("s3://no-such-bucket-here/x"))
@@ -149,8 +187,8 @@ def test_a_bucket_that_does_not_exist_is_one_error(s3: S3) -> None:
 def test_a_server_without_conditional_writes_is_refused(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = files(s3_url)
     check_writable(store)
-    put = store._fs.pipe_file
-    monkeypatch.setattr(store._fs, "pipe_file", lambda path, data, mode="overwrite": put(path, data))
+    put = store._patient.pipe_file
+    monkeypatch.setattr(store._patient, "pipe_file", lambda path, data, mode="overwrite": put(path, data))
     with pytest.raises(StoreError, match="overwrites what is to be put only if absent"):
         check_writable(store)
 
