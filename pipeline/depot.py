@@ -57,7 +57,9 @@ class Depot:
             if self.records:
                 self._from = one
                 break
-        files.replace(f".partial/{key}/{self.name}/begun", b"")  # so that what is put before a commit is found and removed
+        files.replace(
+            f".partial/{key}/{self.name}/begun", b""
+        )  # so that what is put before a commit is found and removed
 
     @property
     def resumed(self) -> bool:
