@@ -23,6 +23,9 @@ A = TypeVar("A", bound=Artifact, covariant=True)
 NOT_IDENTITY = ("label", "resources")
 """Fields of every stage that say how it is shown and where it runs, and never enter its key."""
 
+DEEPEST = 64
+"""How deep lists and dicts may be nested in a setting."""
+
 
 class Settings(BaseModel):
     """A frozen group of settings inside a stage. Define `identity()` where not every field counts."""
@@ -131,16 +134,18 @@ def leaves(stage: Stage[Any]) -> Iterator[tuple[str, object]]:
     """Every value of the stage that counts, with its dotted place; containers are walked, settings groups are not."""
     for name in type(stage).model_fields:
         if name not in NOT_IDENTITY:
-            yield from _leaves(name, getattr(stage, name))
+            yield from _leaves(name, getattr(stage, name), DEEPEST)
 
 
-def _leaves(place: str, value: object) -> Iterator[tuple[str, object]]:
+def _leaves(place: str, value: object, deeper: int) -> Iterator[tuple[str, object]]:
+    if not deeper:
+        raise DagError(f"{place[:60]}… is nested more than {DEEPEST} deep, or holds itself", mend="give it flatter")
     if isinstance(value, dict):
         for name in value:
-            yield from _leaves(f"{place}.{name}", value[name])
+            yield from _leaves(f"{place}.{name}", value[name], deeper - 1)
     elif isinstance(value, (list, tuple)):
         for position, item in enumerate(value):
-            yield from _leaves(f"{place}.{position}", item)
+            yield from _leaves(f"{place}.{position}", item, deeper - 1)
     else:
         yield place, value
 

@@ -51,6 +51,10 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     return run
 
 
+OWN = (
+    "from typing import Any\nfrom pipeline import Stage\nfrom tests.pipeline.toys import Words\n\n"
+    "class Own(Stage[Words]):\n    rule: Any\n\n"
+)
 DAG = "def own(*, limit: int = 3) -> Dag:\n"
 CIRCLE = DAG + (
     "    one = Upper(words=Say().out, label='one')\n    two = Upper(words=one.out, label='two')\n"
@@ -111,6 +115,13 @@ CIRCLE = DAG + (
         ("from pipeline import Dagg\n", (), "FILE:1: ImportError: cannot import name 'Dagg' from 'pipeline'"),
         (HEAD + "def won() -> Dag:\n    return Dag(Say())\n", (), "has no function 'own'\n  → did you mean 'won'?"),
         (HEAD + DAG + "    return Dag(Say(words=(limit,)))\n", (), "FILE:5: Say.words"),
+        (HEAD + OWN + DAG + "    return Dag(Own(rule=lambda: limit))\n", (), "own.rule is "),
+        (
+            HEAD + OWN + DAG + "    return Dag(Own(rule={'a': object()}))\n",
+            (),
+            "own.rule.a is a builtins.object, which has",
+        ),
+        (HEAD + OWN + DAG + "    a = []\n    a.append(a)\n    return Dag(Own(rule=a))\n", (), "FILE:14: rule.0.0.0"),
         (HEAD + DAG + "    return Dag(Join(parts=(Say().out, None)))\n", (), "FILE:5: Join.parts"),
     ],
 )
