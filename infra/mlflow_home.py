@@ -43,7 +43,7 @@ class Home(NamedTuple):
 def home(store_root: str, environ: Mapping[str, str] = os.environ) -> Home:
     """The tracking URI of the environment, else a SQLite file in the store at ``<root>/.mlflow``.
 
-    Raises StoreError for a store elsewhere than on this machine's disk when the environment names no URI.
+    For a store elsewhere, the SQLite file lies beside what this machine has of it.
     """
     named = environ.get("MLFLOW_TRACKING_URI", "").strip()
     root = store_folder(store_root)
@@ -52,10 +52,9 @@ def home(store_root: str, environ: Mapping[str, str] = os.environ) -> Home:
         artifacts = root / ".mlflow" / "artifacts" if database is not None and root is not None else None
         return Home(without_userinfo(named) if is_server(named) else named, database, artifacts)
     if root is None:
-        raise StoreError(
-            f"the store {store_root} is not on this machine, so MLflow has no place in it",
-            mend="set MLFLOW_TRACKING_URI to an MLflow server or a database",
-        )
+        from pipeline.files import open_root
+
+        root = open_root(store_root).local
     database = root / ".mlflow" / "mlflow.db"
     return Home(f"sqlite:///{database}", database, root / ".mlflow" / "artifacts")
 

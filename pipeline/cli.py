@@ -147,7 +147,7 @@ def _executor(name: str) -> Any:
 def _trackers(name: str, store: Any) -> Sequence[Any]:
     from pipeline import plugins
 
-    return [] if name == "none" else [plugins.load("trackers", name, beside=["none"])(str(store.local))]
+    return [] if name == "none" else [plugins.load("trackers", name, beside=["none"])(store.url)]
 
 
 def _again() -> str:
