@@ -1,8 +1,8 @@
 """The code digest: what a stage's code is, apart from how it is written, so that a plan can name what has drifted.
 
 Counted is every top-level definition and data file of the project that the stage's class reaches, or a class or function
-that its settings name: in `stages/`, and for a user's in the user's own package or folder. The orchestrator, the executors
-and installed packages never count.
+that its settings name: in `stages/`, and for a user's in the user's own package, and what lies beside it. The orchestrator,
+the executors and installed packages never count.
 """
 
 from __future__ import annotations
@@ -131,8 +131,10 @@ def _place(thing: Named) -> Place:
     depth = len(parts) if os.path.basename(path) == "__init__.py" else len(parts) - 1
     above = Path(path).parents[depth]
     if len(parts) > 1 and _fits(path, above, parts):
-        own = Base(str(above), frozenset({parts[0]}))
-        return ([own] if own == OURS else [own, OURS]), parts, path
+        if str(above) == OURS.folder and parts[0] in (OURS.only or ()):
+            return [OURS], parts, path
+        own = Base(str(above), frozenset({parts[0]}) if is_installed(path) else None)
+        return [own, OURS], parts, path
     folder = Path(path).parent
     bases = [Base(str(folder)), OURS]
     top = folder

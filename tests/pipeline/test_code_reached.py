@@ -166,3 +166,14 @@ def test_data_in_a_package_above_counts(project: Write, tmp_path: Path, read: st
     before = code_record(stage)
     words.write_text("two")
     assert explain_drift(before, code_record(stage)) == "work/data/words.txt changed"
+
+
+def test_another_package_of_the_same_folder_counts(project: Write) -> None:
+    other = {
+        "other__init": "",
+        "other__tools": "def tool(): pass\ndef spare(): pass\n",
+        "loose": "def single(): pass\n",
+    }
+    mine = "from loose import single\nfrom other.tools import tool\nclass Mine:\n    def run(self): tool(), single()\n"
+    found = names(project("work.mine", work__init="", **other, work__mine=mine))
+    assert found == ["loose.py:single", "other/tools.py:tool", "work/mine.py:Mine"]
