@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infra import keeper
-from infra.ray_environment import for_ray
+from infra.ray_environment import for_client, for_ray
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """Just above Ray's least: data travels through the store, never through Ray's."""
@@ -66,14 +66,15 @@ class Kept:
 class RayHost(Kept):
     """The module `module` as Ray's driver, to which lines of JSON go through `channel`.
 
-    `settings` are those of its cluster, for infra.ray_host.start; `log` is what it and Ray print, for as long as it lives.
+    `settings` are those of its cluster, for infra.ray_host.start; with an `address` that is another's, joined as a client; `log` is what it and Ray print, for as long as it lives.
     """
 
-    def __init__(self, module: str, *, cpus: int, gpus: int, memory_gib: float) -> None:
+    def __init__(self, module: str, *, cpus: int, gpus: int, memory_gib: float, address: str = "") -> None:
         base = tempfile.gettempdir()
         folder = Path(tempfile.mkdtemp(prefix="cm-", dir=base if len(base) <= LONGEST_FOLDER - 16 else "/tmp"))
         self.log = folder / "host.log"
         self.settings: dict[str, Any] = {
+            "address": address,
             "cpus": cpus,
             "gpus": gpus,
             "memory": int(memory_gib * 2**30),
@@ -84,7 +85,8 @@ class RayHost(Kept):
         self.channel, theirs = socket.socketpair()
         with theirs:
             words = [sys.executable, "-P", "-m", module, str(theirs.fileno())]
-            super().__init__(words, log=self.log, environment=for_ray(cpus), folder=folder, channel=theirs)
+            environment = for_client() if address else for_ray(cpus)
+            super().__init__(words, log=self.log, environment=environment, folder=folder, channel=theirs)
 
     def send(self, message: dict[str, Any]) -> None:
         """Send one line. To a host that has gone it does nothing: whoever reads the channel learns of its end."""

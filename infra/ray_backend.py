@@ -1,5 +1,6 @@
 """How a stage that runs in a Ray worker spreads its work: shards as tasks, a gang as a placement group of actors.
 
+A stage, its inputs and what its shards write share one disk: all of it runs on the stage's own node, as wide as that is.
 While it waits, Ray lends the CPUs that the stage holds to its shards, so that stages which map never block each other.
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 import ray
 from ray import cloudpickle
 from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from infra.ray_environment import enter
 from infra.ray_faults import AGAIN
@@ -40,13 +41,14 @@ Told = tuple[Any, CorpusmillError | None, str]
 
 
 class RayBackend:
-    """Spreads the work of `job` over the cluster that this worker belongs to."""
+    """Spreads the work of `job` over the node that this worker belongs to."""
 
     patient = False
 
     def __init__(self, job: Job, links: Any, ticket: str) -> None:
         self._job, self._links, self._ticket = job, links, ticket
-        self._cpus = int(_ray.cluster_resources().get("CPU", 1))
+        self._node, self._here = ray.get_runtime_context().get_node_id(), f"node:{_ray.util.get_node_ip_address()}"
+        self._cpus = max(1, int(next(node for node in ray.nodes() if node["NodeID"] == self._node)["Resources"].get("CPU", 1)))
         self._retries = int(job.resources.get("retries", 0))
 
     def map(
@@ -58,11 +60,13 @@ class RayBackend:
             pickled = ray.put(pickled)
         text = self._job.model_dump_json()
         waiting, flying = list(reversed(calls)), dict[Any, int]()
+        place = NodeAffinitySchedulingStrategy(self._node, soft=False)
         try:
             while waiting or flying:
                 while waiting and len(flying) < 2 * self._cpus:
                     index, item, folder = waiting.pop()
-                    task = SHARD.options(name=f"{self._job.label} {index}", max_retries=self._retries)
+                    name = f"{self._job.label} {index}"
+                    task = SHARD.options(name=name, max_retries=self._retries, scheduling_strategy=place)
                     flying[task.remote(pickled, text, item, str(folder))] = index
                 for ref in ray.wait(list(flying))[0]:
                     index = flying.pop(ref)
@@ -87,7 +91,7 @@ class RayBackend:
         if self._job.resources.get("gpus"):
             raise StageFailed(f"stage {self._job.label!r}: a gang on GPUs is not supported", mend="use one worker")
         share = min(1.0, self._cpus / workers)
-        group = placement_group([{"CPU": share}] * workers, strategy="PACK")
+        group = placement_group([{"CPU": share, self._here: 0.001}] * workers, strategy="STRICT_PACK")
         actors: list[Any] = []
         try:
             ray.get(group.ready())

@@ -11,22 +11,35 @@ from pathlib import Path
 DRIVER = "CORPUSMILL_DRIVER"
 
 
+def for_client() -> dict[str, str]:
+    """The driver's environment for a cluster of somebody's: its token (RAY_AUTH_MODE, RAY_AUTH_TOKEN) is the person's to give."""
+    return {**_own(), "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": import_path()}
+
+
+def import_path() -> str:
+    """What this process can import from, as PYTHONPATH."""
+    return os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+
+
+def _own() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_NAMESPACE")}
+
+
 def for_ray(cpus: int) -> dict[str, str]:
     """The driver's environment, with a cluster of its own behind a random token, silent, and no thread limit of Ray's.
 
     Ray would set OMP_NUM_THREADS to the cores of the first job a worker runs and so tie results to the order of jobs.
     """
-    own = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_NAMESPACE")}
     return {
         "OMP_NUM_THREADS": str(cpus),
         "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
-        **own,
+        **_own(),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_gcs_server_port_wait_time_s": "240",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path),
+        "PYTHONPATH": import_path(),
         DRIVER: json.dumps({"cwd": os.getcwd(), "pythonpath": os.environ.get("PYTHONPATH")}),
     }
 

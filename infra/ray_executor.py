@@ -32,12 +32,17 @@ class RayFuture(Future[Manifest]):
 
 
 class RayExecutor:
-    """Runs jobs on a local Ray cluster of `cpus` cores (all by default)."""
+    """Runs jobs on a local Ray cluster of `cpus` cores (all by default), or on the one whose Ray Client server is at `address`.
+
+    Such a cluster (``ray://HOST:10001``) stays as it is when the run ends. It needs the same versions of Python and Ray,
+    the code at the same import path, and a store that both reach.
+    """
 
     name = "ray"
     remote = False
 
-    def __init__(self, *, cpus: int | None = None) -> None:
+    def __init__(self, *, cpus: int | None = None, address: str = "") -> None:
+        self.address, self.remote = address, bool(address)
         self.cpus = cpus or int(machine()["cpus"])
         self.gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
         self.memory = float(machine()["memory_gib"])
@@ -65,7 +70,7 @@ class RayExecutor:
     def _check(self, job: Job) -> None:
         if find_spec("ray") is None:
             raise UsageError("the ray executor needs the package 'ray'", mend="pip install 'corpusmill[ray]'")
-        asked = job.resources
+        asked = {} if self.remote else job.resources  # a cluster's own links look what its nodes have
         for name, has, unit in (
             ("cpus", self.cpus, "CPU cores"),
             ("gpus", self.gpus, "GPUs"),
@@ -84,7 +89,7 @@ class RayExecutor:
         return ended(parent.result())
 
     def _start(self) -> RayHost:
-        host = RayHost("infra.ray_host", cpus=self.cpus, gpus=self.gpus, memory_gib=self.memory)
+        host = RayHost("infra.ray_host", cpus=self.cpus, gpus=self.gpus, memory_gib=self.memory, address=self.address)
         host.send(host.settings)
         self._listener = threading.Thread(target=self._listen, args=[host.channel], name="ray-answers", daemon=True)
         self._listener.start()

@@ -21,6 +21,7 @@ from ray._private import services as ray_services
 from ray._private import worker as ray_worker
 
 from infra import ray_jobs
+from infra.ray_environment import import_path
 
 BEAT_SECONDS = 0.2
 FOREVER_MS = 10**9
@@ -69,15 +70,18 @@ class Host:
         pause = threading.Event()
         node: Any = ray_worker._global_node
         while True:
-            dead = [name for name, _ in node.dead_processes() if name in VITAL]
+            dead = [name for name, _ in node.dead_processes() if name in VITAL] if node else []
             if dead:
                 self._lost(f"Ray's {dead[0]} died")
                 os._exit(1)
             with self._lock:
                 waiting = list(self._waiting)
-            ready = ray.wait(waiting, timeout=BEAT_SECONDS)[0] if waiting else []
-            for ref in ready:
-                self._answer(ref)
+            try:
+                for ref in ray.wait(waiting, timeout=BEAT_SECONDS)[0] if waiting else []:
+                    self._answer(ref)
+            except ConnectionError:
+                self._lost("the connection to Ray was lost")
+                os._exit(1)
             if not waiting:
                 pause.wait(BEAT_SECONDS)
 
@@ -98,7 +102,11 @@ class Host:
 
 
 def start(settings: dict[str, Any]) -> None:
-    """Start a private local cluster on loopback. Workers stay warm for its whole life."""
+    """Join the cluster at an address, or start a private local one on loopback, whose workers stay warm for its whole life."""
+    if settings["address"]:
+        environment = {"env_vars": {"PYTHONPATH": import_path()}}
+        ray.init(settings["address"], log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
+        return
     _adapt()
     ray.init(
         address="local",

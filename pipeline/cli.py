@@ -141,7 +141,9 @@ def _executor(name: str) -> Any:
     from pipeline import plugins
     from pipeline.executor import Inline
 
-    return Inline() if name == Inline.name else plugins.load("executors", name, beside=[Inline.name])()
+    kind, at, _ = name.partition("://")
+    options = {"address": name} if at else {}
+    return Inline() if name == Inline.name else plugins.load("executors", kind, beside=[Inline.name])(**options)
 
 
 def _trackers(name: str, store: Any) -> Sequence[Any]:

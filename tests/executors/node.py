@@ -1,0 +1,101 @@
+"""A Ray node of its own: behind a virtual wire in a network namespace, with its own HOME and TMPDIR, as another machine is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+START_SECONDS = 120
+CLIENT_PORT = 10001
+
+
+class Wire(NamedTuple):
+    """A network namespace and the two ends of the wire into it."""
+
+    namespace: str
+    here: str
+    there: str
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def why_not() -> str:
+    """Why this machine can have no network namespaces; empty where it can."""
+    if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip"):
+        return "network namespaces need Linux, root and the command ip"
+    try:
+        ip("netns", "add", "cm-try")
+        ip("netns", "del", "cm-try")
+    except subprocess.CalledProcessError as fault:
+        return f"no network namespace can be made: {fault.stderr.decode().strip()}"
+    return ""
+
+
+@contextmanager
+def wire() -> Iterator[Wire]:
+    """A fresh namespace and a wire into it; every process in it is killed at the end."""
+    own = f"cm{os.getpid()}"
+    found = Wire(own, f"10.213.{os.getpid() % 250}.1", f"10.213.{os.getpid() % 250}.2")
+    ip("netns", "add", own)
+    try:
+        ip("link", "add", own, "type", "veth", "peer", "name", "wire", "netns", own)
+        ip("addr", "add", f"{found.here}/30", "dev", own)
+        ip("link", "set", own, "up")
+        ip("-n", own, "addr", "add", f"{found.there}/30", "dev", "wire")
+        for device in ("wire", "lo"):
+            ip("-n", own, "link", "set", device, "up")
+        yield found
+    finally:
+        inside = subprocess.run(["ip", "netns", "pids", own], check=False, capture_output=True, text=True).stdout
+        for pid in inside.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        ip("netns", "del", own)
+
+
+@contextmanager
+def ray_node(on: Wire, environment: Mapping[str, str], hidden: Path, cpus: int = 2) -> Iterator[str]:
+    """The address of a Ray head that sees an empty folder at `hidden`, and has its own HOME and TMPDIR."""
+    home = Path(tempfile.mkdtemp(prefix="cn-", dir="/tmp"))
+    own = {**os.environ, **environment, "HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    ray = [
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--num-cpus={cpus}", "--include-dashboard=false",
+        f"--node-ip-address={on.there}", f"--ray-client-server-port={CLIENT_PORT}", f"--temp-dir={home}/r",
+        "--object-store-memory=80000000", "--disable-usage-stats",
+    ]  # fmt: skip
+    inside = f"mount -t tmpfs tmpfs {hidden} && cd {home} && exec " + " ".join(ray)
+    with (home / "log").open("wb") as log:
+        head = subprocess.Popen(["ip", "netns", "exec", on.namespace, "sh", "-c", inside], stdout=log, stderr=log, env=own)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while "Ray runtime started" not in (home / "log").read_text():
+            assert head.poll() is None and time.monotonic() < deadline, (home / "log").read_text()
+            time.sleep(0.1)
+        yield f"ray://{on.there}:{CLIENT_PORT}"
+    finally:
+        below = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]
+        for process in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        head.wait()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def token() -> dict[str, str]:
+    """The environment of who may use a cluster, and of the cluster itself."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
