@@ -66,7 +66,8 @@ class Kept:
 class RayHost(Kept):
     """The module `module` as Ray's driver, to which lines of JSON go through `channel`.
 
-    `settings` are those of its cluster, for infra.ray_host.start; with an `address` that is another's, joined as a client; `log` is what it and Ray print, for as long as it lives.
+    `settings` are those of its cluster, for infra.ray_host.start; with an `address` it joins the one that is there.
+    `log` is what it and Ray print, for as long as it lives.
     """
 
     def __init__(self, module: str, *, cpus: int, gpus: int, memory_gib: float, address: str = "") -> None:

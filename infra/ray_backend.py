@@ -48,7 +48,9 @@ class RayBackend:
     def __init__(self, job: Job, links: Any, ticket: str) -> None:
         self._job, self._links, self._ticket = job, links, ticket
         self._node, self._here = ray.get_runtime_context().get_node_id(), f"node:{_ray.util.get_node_ip_address()}"
-        self._cpus = max(1, int(next(node for node in ray.nodes() if node["NodeID"] == self._node)["Resources"].get("CPU", 1)))
+        self._cpus = max(
+            1, int(next(node for node in ray.nodes() if node["NodeID"] == self._node)["Resources"].get("CPU", 1))
+        )
         self._retries = int(job.resources.get("retries", 0))
 
     def map(

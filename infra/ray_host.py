@@ -27,6 +27,7 @@ BEAT_SECONDS = 0.2
 FOREVER_MS = 10**9
 PATIENCE_SECONDS = 240
 """How long a process of Ray's may take to start: four times Ray's own limit, for machines that are busy."""
+CLIENT_TRIES = 3
 VITAL = ("raylet", "gcs_server")
 NEEDLESS = ("start_api_server", "start_monitor", "start_log_monitor")
 ADAPTED = ("resolve_ip_for_localhost", "get_node")
@@ -50,8 +51,8 @@ class Host:
                 self._links = ray_jobs.LINKS.remote()
             except Exception as fault:  # whatever keeps Ray from starting is told in the driver's words
                 traceback.print_exc()
-                first = (str(fault) or repr(fault)).splitlines()[0]
-                self._lost(f"Ray did not start: {first}")
+                said = (str(fault).strip() or repr(fault)).splitlines()
+                self._lost(f"Ray did not start: {' … '.join(dict.fromkeys((said[0], said[-1])))}")
                 return
             threading.Thread(target=self._watch, name="watch", daemon=True).start()
             for line in lines:
@@ -104,8 +105,7 @@ class Host:
 def start(settings: dict[str, Any]) -> None:
     """Join the cluster at an address, or start a private local one on loopback, whose workers stay warm for its whole life."""
     if settings["address"]:
-        environment = {"env_vars": {"PYTHONPATH": import_path()}}
-        ray.init(settings["address"], log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
+        _join(settings["address"])
         return
     _adapt()
     ray.init(
@@ -128,6 +128,20 @@ def start(settings: dict[str, Any]) -> None:
             "health_check_failure_threshold": 20,
         },
     )
+
+
+def _join(address: str) -> None:
+    """Become a client; Ray's server for one sometimes dies as it starts, and the next does not."""
+    environment = {"env_vars": {"PYTHONPATH": import_path()}}
+    for left in reversed(range(CLIENT_TRIES)):
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
+            return
+        except (RuntimeError, ConnectionError):
+            if not left:
+                raise
+            traceback.print_exc()
+            time.sleep(1)
 
 
 def _adapt() -> None:

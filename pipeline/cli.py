@@ -24,7 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-OnExecutor = Annotated[str, typer.Option("--executor", help="where the stages run: ray, or inline (in this process)")]
+OnExecutor = Annotated[
+    str, typer.Option("--executor", help="where the stages run: ray, ray://HOST:10001, or inline (in this process)")
+]
 
 Labels = list[str] | None
 Only = Annotated[str, typer.Option(metavar="LABEL", help="this stage alone, from existing inputs, even if cached")]

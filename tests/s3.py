@@ -1,4 +1,4 @@
-"""A real S3 server on loopback (moto's), and the environment that leads to it."""
+"""A real S3 server (moto's), on loopback unless told otherwise, and the environment that leads to it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from moto.server import ThreadedMotoServer
 class S3:
     """A running server. Its environment is all that a client, in this process or another, needs to find it."""
 
-    def __init__(self) -> None:
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self._server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
         self._server.start()
         host, port = self._server.get_host_and_port()
         self.environment = {

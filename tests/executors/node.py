@@ -18,8 +18,38 @@ from typing import NamedTuple
 
 import psutil
 
+from infra.ray_executor import RayExecutor
+from tests.s3 import S3
+
 START_SECONDS = 120
 CLIENT_PORT = 10001
+
+
+class Node(NamedTuple):
+    """A node of its own as the driver knows it: its executor, the S3 server that both reach, a folder that only the driver sees."""
+
+    address: str
+    executor: RayExecutor
+    s3: S3
+    environment: dict[str, str]
+    hidden: Path
+
+
+@contextmanager
+def a_node(hidden: Path) -> Iterator[Node]:
+    """A node, an S3 server at the driver's end of the wire, and the environment that leads to both."""
+    with wire() as on:
+        s3 = S3(on.here)
+        environment = {**token(), **s3.environment}
+        try:
+            with ray_node(on, environment, hidden) as address:
+                node = Node(
+                    address, RayExecutor(address=address), s3, {**environment, "XDG_CACHE_HOME": str(hidden)}, hidden
+                )
+                yield node
+                node.executor.close(cancel=True)
+        finally:
+            s3.stop()
 
 
 class Wire(NamedTuple):
@@ -72,7 +102,10 @@ def wire() -> Iterator[Wire]:
 def ray_node(on: Wire, environment: Mapping[str, str], hidden: Path, cpus: int = 2) -> Iterator[str]:
     """The address of a Ray head that sees an empty folder at `hidden`, and has its own HOME and TMPDIR."""
     home = Path(tempfile.mkdtemp(prefix="cn-", dir="/tmp"))
-    own = {**os.environ, **environment, "HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    own = {
+        **os.environ, **environment, "HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": str(home / "cache"),
+        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "240",  # a busy machine starts it slowly
+    }  # fmt: skip
     ray = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--num-cpus={cpus}", "--include-dashboard=false",
         f"--node-ip-address={on.there}", f"--ray-client-server-port={CLIENT_PORT}", f"--temp-dir={home}/r",
@@ -80,7 +113,9 @@ def ray_node(on: Wire, environment: Mapping[str, str], hidden: Path, cpus: int =
     ]  # fmt: skip
     inside = f"mount -t tmpfs tmpfs {hidden} && cd {home} && exec " + " ".join(ray)
     with (home / "log").open("wb") as log:
-        head = subprocess.Popen(["ip", "netns", "exec", on.namespace, "sh", "-c", inside], stdout=log, stderr=log, env=own)
+        head = subprocess.Popen(
+            ["ip", "netns", "exec", on.namespace, "sh", "-c", inside], stdout=log, stderr=log, env=own
+        )
     try:
         deadline = time.monotonic() + START_SECONDS
         while "Ray runtime started" not in (home / "log").read_text():

@@ -183,6 +183,15 @@ class Stubborn(Stage[Words]):
         return 1
 
 
+class Sees(Stage[Words]):
+    """Writes what it sees in a folder, and its home."""
+
+    place: str = Field(default="", description="the folder")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        (out.path / "seen.txt").write_text(f"{os.listdir(self.place)} {os.environ['HOME']}")
+
+
 class Tells(Stage[Words]):
     """Writes where it runs: its folder, its threads, whether its output is a terminal."""
 

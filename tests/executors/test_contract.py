@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -14,18 +13,25 @@ import pytest
 
 from pipeline import Resources
 from pipeline.errors import SourceError, StageFailed, Stopped
-from pipeline.executor import Executor, Inline
+from pipeline.executor import Inline
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from tests.executors.helpers import SECONDS, Hand, words_in
+from tests.executors.node import Node
 from tests.executors.stages_for_tests import DiesBetween, Maps, Misses, Spans, Stubborn, Tells
 from tests.pipeline.toys import Join, Say, Slow, Upper
 
 
-@pytest.fixture(params=["inline", "ray"])
-def hand(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hand]:
-    executor: Executor = Inline() if request.param == "inline" else request.getfixturevalue("ray_executor")
-    yield Hand(executor, tmp_path / "store")
+@pytest.fixture(params=["inline", "ray", pytest.param("a node of its own", marks=pytest.mark.slow)])
+def hand(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hand:
+    if request.param == "inline":
+        return Hand(Inline(), tmp_path / "store")
+    if request.param == "ray":
+        return Hand(request.getfixturevalue("ray_executor"), tmp_path / "store")
+    node: Node = request.getfixturevalue("node")
+    for name, value in node.environment.items():
+        monkeypatch.setenv(name, value)
+    return Hand(node.executor, f"{node.s3.bucket()}/store")
 
 
 def test_a_stage_runs_after_its_inputs_and_reads_them(hand: Hand) -> None:
@@ -114,6 +120,8 @@ def test_what_a_stage_prints_goes_to_its_log(hand: Hand, capfd: pytest.CaptureFi
 
 
 def test_a_stage_runs_in_the_folder_of_the_run(hand: Hand) -> None:
+    if hand.executor.remote:
+        pytest.skip("another machine has no such folder")
     assert hand.text(hand.made(Tells(seed=1))).split()[0] == str(Path.cwd())
 
 
@@ -128,6 +136,7 @@ def test_independent_branches_run_at_once_where_the_executor_has_the_cores(hand:
 KILLED = """
 import sys
 from pipeline.executor import Inline
+from tests.executors.node import Node
 from tests.executors.helpers import Hand
 from tests.executors.stages_for_tests import DiesBetween
 Hand(Inline(), sys.argv[1]).made(DiesBetween(trace=sys.argv[2]))
@@ -166,7 +175,7 @@ def test_a_run_that_is_asked_to_stop_does_so_at_the_next_commit(hand: Hand, tmp_
             time.sleep(0.02)
         hand.store.ask_stop(hand.run, "enough was spent", "somebody")
 
-    threading.Thread(target=ask).start()
+    threading.Thread(target=ask, daemon=True).start()
     futures = hand.over(Upper(words=stage.out))
     for label in ("slow", "upper"):
         with pytest.raises(Stopped, match="stage 'slow' was stopped: enough was spent"):
