@@ -147,6 +147,13 @@ def test_a_value_that_would_arrive_as_another_is_refused() -> None:
         assert key(back, {}) == key(Dated(when=value), {})
 
 
+@pytest.mark.parametrize("name", ["$class", "$partial", "$made", "$bytes", "$artifact"])
+def test_data_that_looks_like_code_never_travels(name: str) -> None:
+    for value in ({name: "os:system"}, [{name: "os:system", "with": {}}]):
+        with pytest.raises(KeyFault, match=r"dated.when.* names that begin with \$ are kept"):
+            sent(Dated(when=value))
+
+
 class Table(Stage[Words]):
     """Takes inputs by name."""
 
