@@ -3,11 +3,13 @@
 #   PYTHON=python3.12     the Python that makes .venv
 #   TORCH_INDEX=URL       a further package index for torch alone, for example PyTorch's own of CPU builds
 #   DIALS="steps=800"     dials of the demo's dag
+#   WORKERS=2             processes that run the tests; most of them wait for others
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 DIALS ?=
 NAME ?=
+WORKERS ?= 2
 BIN := .venv/bin
 # Byte code is made at first use: most modules of these packages are never imported.
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
@@ -40,7 +42,7 @@ lint: $(DEV)
 
 unit: $(DEV)
 	@rm -f .coverage .coverage.*
-	$(MEASURED) $(BIN)/python -m pytest --cov --cov-report=term:skip-covered --durations=10
+	$(MEASURED) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --durations=10
 
 bench: $(DEV)
 	@$(BIN)/python -m bench $(NAME)

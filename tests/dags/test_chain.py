@@ -57,36 +57,38 @@ def command(store: Path, dag: str, *words: str) -> list[str]:
     return [corpusmill, "run", f"{ROOT}/tests/dags/smallest.py:{dag}", "--store", str(store), *words]
 
 
-def in_a_terminal(words: list[str]) -> tuple[int, str]:
-    """Run `words` with a terminal of 160 columns for its three streams; exit code and all that was written."""
+def in_a_terminal(words: list[str], mark: str) -> tuple[int, str, int]:
+    """Run `words`, marked, with a terminal of 160 columns for its three streams; exit code, all that was written, and how
+    many marked processes were seen at once."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "160", "TERM": "xterm-256color"}
+    environment = {**os.environ, "COLUMNS": "160", "TERM": "xterm-256color", "CHAIN_MARK": mark}
     running = subprocess.Popen(words, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    text = b""
+    text, most, looked = b"", 0, time.monotonic()
     with contextlib.suppress(OSError):  # Linux ends a pty's stream with EIO
         while block := os.read(ours, 65536):
             text += block
+            if time.monotonic() - looked > 2:
+                most, looked = max(most, len(marked(mark))), time.monotonic()
     os.close(ours)
-    return running.wait(), text.decode()
+    return running.wait(), text.decode(), most
 
 
-def ray_processes() -> set[int]:
-    named = ("raylet", "gcs_server", "ray::", "infra.ray_host", "infra/keeper.py")
-    found = set()
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        if any(name in " ".join(process.info["cmdline"] or []) for name in named):
-            found.add(process.info["pid"])
+def marked(mark: str) -> list[str]:
+    """The command of each living process that was given `mark` by its environment, however far below the run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("CHAIN_MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
     return found
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     store = tmp_path_factory.mktemp("whole") / "store"
-    before = ray_processes()
-    code, text = in_a_terminal(command(store, "smallest"))
-    left = ray_processes() - before
-    assert not left, f"processes left behind: {left}"
+    code, text, most = in_a_terminal(command(store, "smallest"), str(store))
+    assert most > 5 and marked(str(store)) == [], "processes were left behind"
     return Run(store, code, re.split(r"[\r\n]+", ESCAPES.sub("", text)))
 
 
