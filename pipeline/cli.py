@@ -34,8 +34,12 @@ From = Annotated[
     str, typer.Option("--from", metavar="LABEL", help="this stage again, and below it what its bytes change")
 ]
 Until = Annotated[str, typer.Option(metavar="LABEL", help="this stage and what it needs, nothing below it")]
-Rebuild = Annotated[Labels, typer.Option(metavar="LABEL", help="build this stage again, though cached or drifted")]
-Accept = Annotated[Labels, typer.Option(metavar="LABEL", help="keep what is there of a drifted stage, on the record")]
+Rebuild = Annotated[
+    Labels, typer.Option(metavar="LABEL", help="build this stage again, though cached; or all that drifted")
+]
+Accept = Annotated[
+    Labels, typer.Option(metavar="LABEL", help="keep what is there of a drifted stage, or of all, on the record")
+]
 Why = Annotated[str, typer.Option(metavar="TEXT", help="why it is accepted")]
 Above = Annotated[
     float, typer.Option(metavar="MINUTES", min=0, help="drift that takes longer to rebuild is not rebuilt unasked")

@@ -13,6 +13,9 @@ from pipeline.request import Request
 from pipeline.store import Store
 from pipeline.tables import dollars, duration
 
+DRIFTED = "drifted"
+"""As a label of --rebuild and --accept: every stage that drifted."""
+
 
 def select(dag: Dag, store: Store, request: Request) -> tuple[Dag, Plan]:
     """The part of `dag` that `request` is about, planned. Raises DagError for labels that are not in it or cannot be built."""
@@ -20,16 +23,30 @@ def select(dag: Dag, store: Store, request: Request) -> tuple[Dag, Plan]:
     if request.until:
         dag = Dag(dag.find(request.until))
     alone, start = ([dag.find(label).label] if label else [] for label in (request.only, request.start))
-    rebuild = {*alone, *start, *(dag.find(label).label for label in request.rebuild)}
-    accept = [dag.find(label).label for label in request.accept]
+    rebuild = {*alone, *start, *_labels(dag, request.rebuild)}
+    accept = _labels(dag, request.accept)
     plan = planning.plan(dag, store, force=rebuild, accept=accept)
     for label in accept:
         _check_accepted(plan.entries[label])
+    if DRIFTED in request.rebuild:
+        plan = planning.plan(dag, store, force={*rebuild, *plan.drifted}, accept=accept)
+    while DRIFTED in request.accept and (more := _acceptable(plan, accept)):
+        accept = [*accept, *more]
+        plan = planning.plan(dag, store, force=rebuild, accept=accept)
     if request.only:
         plan = _restricted(plan, dag, alone, "--only")
     elif request.start:
         plan = _restricted(plan, dag, _below(dag, start[0]), "--from")
     return dag, plan
+
+
+def _labels(dag: Dag, asked: Collection[str]) -> list[str]:
+    return [dag.find(label).label for label in asked if label != DRIFTED or DRIFTED in dag.stages]
+
+
+def _acceptable(plan: Plan, accept: Collection[str]) -> list[str]:
+    """Drifted stages whose inputs are all there: accepting them may show the same of stages below."""
+    return [label for label in plan.drifted if label not in accept and plan.entries[label].key]
 
 
 def _check_accepted(entry: Entry) -> None:
@@ -73,8 +90,9 @@ def _restricted(plan: Plan, dag: Dag, labels: Collection[str], option: str) -> P
 def agree(plan: Plan, request: Request) -> None:
     """Raise DecisionNeeded where the plan would rebuild drift above `confirm_above` minutes, or spend more than `max_cost`."""
     if plan.drift and (plan.drift_seconds is None or plan.drift_seconds > request.confirm_above * 60):
-        rebuild = " ".join(f"--rebuild {label}" for label in plan.drifted)
-        accept = " ".join(f"--accept {label}" for label in plan.drifted)
+        labels = plan.drifted if len(plan.drifted) <= 3 else [DRIFTED]
+        rebuild = " ".join(f"--rebuild {label}" for label in labels)
+        accept = " ".join(f"--accept {label}" for label in labels)
         ways = f"{rebuild} builds again, {accept} keeps what is there; --confirm-above MINUTES moves the limit"
         limit = duration(request.confirm_above * 60)
         raise DecisionNeeded(f"{drift_line(plan)}; nobody asked for it, and the limit is {limit}", mend=ways)

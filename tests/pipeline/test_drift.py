@@ -125,6 +125,25 @@ def test_what_is_accepted_is_cached_from_then_on_with_who_when_and_why(
     assert reason == f"accepted by ann, though {project.name}_words.py:shout changed"
 
 
+def test_all_that_drifted_is_accepted_or_rebuilt_by_one_word(project: Project) -> None:
+    project.edit(SAME)
+    outcome = project.run(accept=("drifted",))
+    assert set(outcome.states.values()) == {"cached"} and set(project.states().values()) == {"cached"}
+    project.edit(OTHER)
+    assert project.run(rebuild=("drifted",), confirm_above=0).states["echo"] == "finished"
+    assert project.run(rebuild=("drifted",), confirm_above=0).states["echo"] == "cached", "nothing is left to rebuild"
+
+
+def test_many_drifted_stages_are_named_by_one_word(project: Project) -> None:
+    shouts = [project.stages.Shout(text=f"hey {number}", label=f"shout-{number}") for number in range(4)]
+    dag, store = Dag(*shouts), Store(project.root)
+    run(dag, store, name="toys", dials={}, executor=Inline)
+    project.edit(OTHER)
+    with pytest.raises(DecisionNeeded) as raised:
+        run(dag, store, name="toys", dials={}, executor=Inline, request=Request(confirm_above=0))
+    assert raised.value.mend.startswith("--rebuild drifted builds again, --accept drifted keeps what is there")
+
+
 def test_an_acceptance_is_for_one_code_alone(project: Project) -> None:
     project.edit(SAME)
     project.run(accept=("shout", "echo"))
