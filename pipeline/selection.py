@@ -116,10 +116,12 @@ def unpriced(plan: Plan, dag: Dag, request: Request) -> list[str]:
 
 def drift_line(plan: Plan) -> str:
     """What drifted and what rebuilding it means, in one line."""
-    first = plan.entries[plan.drifted[0]]
-    more = f" and {len(plan.drifted) - 1} more" if len(plan.drifted) > 1 else ""
-    below = len(plan.drift) - len(plan.drifted)
-    reach = f", and {below} below it as far as bytes change" if below else ""
+    first, number = plan.entries[plan.drifted[0]], len(plan.drifted)
+    what = f"{first.label} drifted ({first.reason})"
+    if number > 1:
+        what = f"{number} stages drifted (first {first.label}: {first.reason})"
+    below = len(plan.drift) - number
+    reach = f", and {below} below as far as bytes change," if below else ""
     seconds = plan.drift_seconds
     takes = f"takes about {duration(seconds)}" if seconds is not None else "takes nobody knows how long"
-    return f"{first.label} drifted ({first.reason}){more}: rebuilding{reach} {takes}"
+    return f"{what}: rebuilding {'them' if number > 1 else 'it'}{reach} {takes}"

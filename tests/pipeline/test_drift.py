@@ -81,7 +81,7 @@ def test_a_small_drift_is_rebuilt_and_told(project: Project) -> None:
     planned = plan(project.dag(), Store(project.root))
     assert planned.drifted == ["shout", "echo"] and planned.drift == ("shout", "echo", "upper")
     assert plan_lines(planned, colour=False)[-1].startswith(
-        f"drift: shout drifted ({project.name}_words.py:shout changed) and 1 more"
+        f"drift: 2 stages drifted (first shout: {project.name}_words.py:shout changed)"
     )
     assert project.run().states == {"shout": "finished", "echo": "finished", "upper": "cached"}
 
@@ -92,7 +92,7 @@ def test_a_dear_drift_stops_before_anything_starts_and_names_both_ways_on(projec
     with pytest.raises(DecisionNeeded) as raised:
         project.run(confirm_above=0)
     assert (
-        f"shout drifted ({project.name}_words.py:shout changed) and 1 more: rebuilding, and 1 below it"
+        f"2 stages drifted (first shout: {project.name}_words.py:shout changed): rebuilding them, and 1 below"
         in raised.value.message
     )
     assert "--rebuild shout --rebuild echo builds again, --accept shout --accept echo keeps" in raised.value.mend
