@@ -41,6 +41,8 @@ class ObjectFiles:
     remote = True
 
     def __init__(self, url: str, copies: Path) -> None:
+        if not url.partition("://")[2].strip("/"):
+            raise UsageError(f"{url} names no bucket", mend="give --store s3://bucket/prefix")
         if "@" in url:
             raise UsageError(
                 "the address of a store holds no user or password", mend="set AWS_ACCESS_KEY_ID and its like"
