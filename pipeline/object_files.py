@@ -24,6 +24,7 @@ from pipeline.errors import StoreError, UsageError, no_space
 from pipeline.store_faults import Unsound, explained
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 AT_ONCE = 8
 """Files that are on their way at the same time; a large one travels in several parts besides."""
@@ -205,13 +206,12 @@ class ObjectFiles:
             )
 
 
-def together(work: Callable[[T], None], items: Iterable[T]) -> None:
-    """Do `work` for every item, several at once; the first fault is raised once those that had begun have ended."""
+def together(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """What `work` makes of every item, in order, several at once; the first fault is raised once those begun have ended."""
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="objects") as threads:
         futures = [threads.submit(work, item) for item in items]
         try:
-            for future in futures:
-                future.result()
+            return [future.result() for future in futures]
         except BaseException:
             threads.shutdown(cancel_futures=True)
             raise

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 import uuid
@@ -25,14 +24,15 @@ from pipeline import lease
 from pipeline.digest import FileRecord
 from pipeline.errors import StoreError
 from pipeline.files import LocalFiles, open_root
-from pipeline.manifest import SCHEMA, Acceptance, Manifest, Registration, StopRecord
-from pipeline.store_faults import Unsound
+from pipeline.manifest import Acceptance, Manifest, Registration, StopRecord
+from pipeline.store_faults import Unsound, unreadable
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipeline.depot import Depot
 
 R = TypeVar("R", bound=BaseModel)
+T = TypeVar("T")
 
 
 class Attempt:
@@ -95,11 +95,22 @@ class Store:
 
     def of_stage(self, stage: str) -> list[Manifest]:
         """Every complete attempt of a stage, whatever its key, newest first."""
-        found = []
-        for key in self.files.children(stage):
+
+        def made(key: str) -> list[Manifest]:
             with contextlib.suppress(StoreError):  # history only: who needs that key is told
-                found += self.attempts(stage, key)
+                return self.attempts(stage, key)
+            return []
+
+        found = [manifest for manifests in self._each(made, self.files.children(stage)) for manifest in manifests]
         return sorted(found, key=lambda manifest: manifest.created, reverse=True)
+
+    def _each(self, work: Callable[[str], T], names: Sequence[str]) -> list[T]:
+        """`work` of every name, in order; several at once where each asks a server."""
+        if not self.files.remote:
+            return [work(name) for name in names]
+        from pipeline.object_files import together
+
+        return together(work, names)
 
     def stages(self) -> list[str]:
         """The names of all stages that have something here."""
@@ -146,7 +157,7 @@ class Store:
         try:
             return Manifest.model_validate_json(text)
         except ValidationError:
-            raise _unreadable(f"{self.url}/{name}", text) from None
+            raise unreadable(f"{self.url}/{name}", text) from None
 
     @contextmanager
     def attempt(self, stage: str, key: str, code_digest: str, on_wait: Callable[[], None]) -> Iterator[Attempt]:
@@ -261,21 +272,6 @@ class Store:
         """Put the log of a stage that has ended here to where `log_place` says."""
         if self.files.remote:
             self.files.replace(f".runs/{run}/logs/{label}.txt", (self.logs(run) / f"{label}.txt").read_bytes())
-
-
-def _unreadable(where: str, text: bytes) -> StoreError:
-    """Why a manifest cannot be read: it is of a newer schema, or not whole."""
-    with contextlib.suppress(ValueError, AttributeError, TypeError):
-        written = int(json.loads(text).get("schema_version", 0))
-        if written > SCHEMA:
-            return StoreError(
-                f"{where} is a manifest of schema {written}, and this corpusmill reads schemas up to {SCHEMA}",
-                mend="upgrade corpusmill: the store was written by a newer one",
-            )
-    return StoreError(
-        f"{where} is truncated or damaged: it is no manifest",
-        mend="see what else is wrong with corpusmill verify; delete its directory to build that artifact again",
-    )
 
 
 def place_of(manifest: Manifest) -> str:

@@ -1,13 +1,16 @@
-"""What the operating system says of a store, as the one error that a person reads: what is wrong, where, and the mend."""
+"""What is wrong with a store, as the one error that a person reads: what it is, where, and the mend."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import StoreError, no_space
+from pipeline.manifest import SCHEMA
 
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY)
@@ -55,3 +58,18 @@ def explaining(store: str, *, reading: bool = False) -> Iterator[None]:
         if reading and isinstance(fault, FileNotFoundError | NotADirectoryError):
             raise FileNotFoundError(fault.errno, fault.strerror, fault.filename) from fault
         raise explained(fault, store) from fault
+
+
+def unreadable(where: str, text: bytes) -> StoreError:
+    """Why a manifest cannot be read: it is of a newer schema, or not whole."""
+    with contextlib.suppress(ValueError, AttributeError, TypeError):
+        written = int(json.loads(text).get("schema_version", 0))
+        if written > SCHEMA:
+            return StoreError(
+                f"{where} is a manifest of schema {written}, and this corpusmill reads schemas up to {SCHEMA}",
+                mend="upgrade corpusmill: the store was written by a newer one",
+            )
+    return StoreError(
+        f"{where} is truncated or damaged: it is no manifest",
+        mend="see what else is wrong with corpusmill verify; delete its directory to build that artifact again",
+    )

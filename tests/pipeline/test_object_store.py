@@ -16,6 +16,7 @@ from pipeline import Dag, StoreError, UsageError
 from pipeline.executor import Inline, check_reach
 from pipeline.files import check_writable, open_root
 from pipeline.job import Job
+from pipeline.object_files import ObjectFiles
 from pipeline.request import Request
 from pipeline.run import Outcome, run
 from pipeline.store import Store, place_of
@@ -77,12 +78,25 @@ def test_a_second_run_waits_for_the_first_and_uses_what_it_made(s3_url: str, tmp
     assert '"waiting"' in "".join(files(s3_url).read(f".runs/{name}").decode() for name in events)
 
 
-def test_a_kill_between_data_and_manifest_uploads_nothing_wrong(s3_url: str, tmp_path: Path) -> None:
-    first = execute(line(), s3_url).manifests["say"]
-    files(s3_url).remove(f"{place_of(first)}/manifest.json")
+def test_a_kill_between_data_and_manifest_is_finished_by_the_next_run(
+    s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = tmp_path / "trace"
+    dag = Dag(Say(words=("a", "b"), trace=str(trace)))
+    create = ObjectFiles.create
+
+    def killed(self: ObjectFiles, name: str, data: bytes) -> bool:
+        if name.endswith("manifest.json"):
+            raise KeyboardInterrupt
+        return create(self, name, data)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ObjectFiles, "create", killed)
+        execute(dag, s3_url)
+    assert [name for name in files(s3_url).below("say") if name.endswith("/data/000.txt")]
+    assert Store(s3_url).of_stage("say") == []
     forget(tmp_path)
-    again = execute(line(), s3_url)
-    assert again.states["say"] == "finished" and again.manifests["say"].digest == first.digest
+    assert execute(dag, s3_url).states == {"say": "finished"} and trace.read_text() == "ab"
 
 
 def test_an_object_with_other_bytes_is_never_an_input(s3_url: str, tmp_path: Path) -> None:
