@@ -27,7 +27,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AT_ONCE = 8
-"""Files that are on their way at the same time; a large one travels in several parts besides."""
+"""Files that are on their way at the same time."""
+PART_BYTES = 2**24
+MOST_PARTS = 10_000  # S3's own limit
+PARTS_AT_ONCE = 4
+"""A large file travels in parts. What is on its way is in memory: half a GiB at most, with those above."""
 DOWN_SECONDS = 10.0
 SCHEMES = ("s3", "memory")
 _AGAIN = "run the same command again once it is there; what was committed is kept"
@@ -152,7 +156,7 @@ class ObjectFiles:
     def put(self, path: Path, name: str) -> None:
         """Upload the file at `path`."""
         with self._asking():
-            self._fs.put_file(str(path), self._at(name))
+            self._fs.put_file(str(path), self._at(name), **_parts(path.stat().st_size))
 
     def get(self, name: str, record: FileRecord, path: Path) -> None:
         """Download a file to `path`, where it appears whole. Raises FileNotFoundError, or Unsound for other bytes."""
@@ -160,7 +164,7 @@ class ObjectFiles:
         with self._asking(reading=True):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(self._at(name), str(partial))
+                self._fs.get_file(self._at(name), str(partial), **_parts(record.size))
                 if digest.of_file(partial) != record:
                     raise Unsound(f"{self.url}/{name}")
                 os.replace(partial, path)
@@ -204,6 +208,10 @@ class ObjectFiles:
                 f"the server of {self.url} overwrites what is to be put only if absent",
                 mend="use one that knows conditional writes (If-None-Match), as AWS does",
             )
+
+
+def _parts(size: int) -> dict[str, int]:
+    return {"chunksize": max(PART_BYTES, -(-size // MOST_PARTS)), "max_concurrency": PARTS_AT_ONCE}
 
 
 def together(work: Callable[[T], R], items: Iterable[T]) -> list[R]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import Dag, StoreError, UsageError
+from pipeline.digest import of_file
 from pipeline.executor import Inline, check_reach
 from pipeline.files import check_writable, open_root
 from pipeline.job import Job
@@ -20,6 +21,7 @@ from pipeline.object_files import ObjectFiles
 from pipeline.request import Request
 from pipeline.run import Outcome, run
 from pipeline.store import Store, place_of
+from pipeline.store_faults import Unsound
 from tests.house import ROOT
 from tests.pipeline.objects import Gate, files
 from tests.pipeline.toys import Fails, Fills, Say, Upper, line
@@ -121,6 +123,20 @@ def test_a_spoilt_copy_on_this_machine_is_fetched_again(s3_url: str) -> None:
     (copy / "stray.txt").write_text("stray")
     assert execute(line(limit=1), s3_url).ok
     assert (copy / "000.txt").read_text() == "one" and not (copy / "stray.txt").exists()
+
+
+def test_a_large_file_travels_in_parts_and_arrives_whole(
+    s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.object_files.PART_BYTES", 5 * 2**20)  # the least that S3 takes
+    (tmp_path / "large").write_bytes(os.urandom(11 * 2**20))
+    record = of_file(tmp_path / "large")
+    files(s3_url).put(tmp_path / "large", "a/large")
+    files(s3_url).get("a/large", record, tmp_path / "back")
+    assert of_file(tmp_path / "back") == record == files(s3_url).digest("a/large")
+    with pytest.raises(Unsound, match="a/large"):
+        files(s3_url).get("a/large", record.model_copy(update={"sha256": "0"}), tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "large"]
 
 
 def test_what_a_run_needs_is_fetched_and_no_more(s3_url: str, tmp_path: Path) -> None:
