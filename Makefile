@@ -10,6 +10,8 @@ TORCH_INDEX ?=
 DIALS ?=
 NAME ?=
 WORKERS ?= 2
+KILLS ?= 100
+SEED ?= 0
 BIN := .venv/bin
 # Byte code is made at first use: most modules of these packages are never imported.
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
@@ -18,13 +20,14 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 MEASURED := PYTHONPATH="$(CURDIR):$(CURDIR)/tests/measure"
 
-.PHONY: help demo test lint unit bench constraints clean
+.PHONY: help demo test lint unit bench chaos constraints clean
 
 help:
 	@echo "make demo          set up, then raw pages to a model that answers ($(BIN)/corpusmill run quickstart)"
 	@echo "make test          set up, then every check and test"
 	@echo "make lint          ruff, mypy and the import contracts"
 	@echo "make bench NAME=…  one benchmark beside its peers; without NAME, their list"
+	@echo "make chaos         kill -9 everywhere, KILLS=$(KILLS) times, drawn from SEED=$(SEED): every run ends in the same digests"
 	@echo "make constraints   write constraints.txt from what .venv holds"
 	@echo "make clean         remove .venv and the caches; the store .corpusmill stays"
 
@@ -46,6 +49,9 @@ unit: $(DEV)
 
 bench: $(DEV)
 	@$(BIN)/python -m bench $(NAME)
+
+chaos: $(DEV)
+	@$(BIN)/python -m tests.chaos $(KILLS) $(SEED)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

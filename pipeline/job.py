@@ -164,6 +164,7 @@ class Job(BaseModel):
 
         manifest = found()
         if manifest is None:
+            Limits(store, self.run, self.label).look()
             with store.attempt(stage.stage_name(), key, code.digest, waiting) as attempt:
                 manifest = found()
                 if manifest is None:

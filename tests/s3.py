@@ -32,5 +32,10 @@ class S3:
         return f"s3://{name}"
 
     def stop(self) -> None:
-        """End the server."""
+        """Refuse every connection from now on."""
         self._server.stop()
+
+    def start_again(self) -> None:
+        """Answer at the same address as before; what it held is still there."""
+        self._server = ThreadedMotoServer(*self.address, verbose=False)
+        self._server.start()

@@ -13,7 +13,7 @@ from pipeline.manifest import Manifest
 from pipeline.store import Store
 from pipeline.stream import Follower
 
-SECONDS = 120
+SECONDS = 240
 
 
 class Hand:

@@ -69,8 +69,8 @@ def why_not() -> str:
     if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip"):
         return "network namespaces need Linux, root and the command ip"
     try:
-        ip("netns", "add", "cm-try")
-        ip("netns", "del", "cm-try")
+        ip("netns", "add", f"cm-try-{os.getpid()}")
+        ip("netns", "del", f"cm-try-{os.getpid()}")
     except subprocess.CalledProcessError as fault:
         return f"no network namespace can be made: {fault.stderr.decode().strip()}"
     return ""

@@ -54,6 +54,20 @@ def test_no_stage_begins_once_its_run_was_asked_to_stop(tmp_path: Path) -> None:
     assert '"stopped"' in "".join(events) and '"started"' not in "".join(events)
 
 
+def test_who_was_asked_to_stop_does_not_wait_for_another_run_either(tmp_path: Path) -> None:
+    trace, store = tmp_path / "trace", tmp_path / "store"
+    stage = Slow(words=tuple("abcdefgh"), trace=str(trace))
+    first = threading.Thread(target=execute, args=(stage, store, "first"))
+    first.start()
+    while not trace.exists():
+        time.sleep(0.01)
+    Store(str(store)).ask_stop("second", "enough", "somebody")
+    with pytest.raises(Stopped):
+        execute(stage, store, "second")
+    assert first.is_alive()
+    first.join()
+
+
 def test_what_is_there_already_is_given_even_by_a_run_that_was_asked_to_stop(tmp_path: Path) -> None:
     made = execute(Say(), tmp_path, "first")
     Store(str(tmp_path)).ask_stop("second", "enough", "somebody")
