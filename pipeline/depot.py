@@ -46,7 +46,7 @@ class Depot:
         self._files, self._key, self._still_held = files, key, still_held
         self._last: dict[str, dict[str, Any]] = {}
         left = [one for one in files.children(f".partial/{key}") if one.endswith(f"-{code}")]
-        complete = [one for one in left if files.exists(f"{key}/{one}/manifest.json")]
+        complete = [one for one, known in zip(left, together(self._is_complete, left), strict=True) if known]
         for one in complete:
             files.remove(f".partial/{key}/{one}")
         self._earlier = [one for one in left if one not in complete]
@@ -65,6 +65,13 @@ class Depot:
     def resumed(self) -> bool:
         """Whether there is something to go on from."""
         return bool(self._from)
+
+    def _is_complete(self, one: str) -> bool:
+        try:
+            self._files.read(f"{self._key}/{one}/manifest.json")
+        except FileNotFoundError:
+            return False
+        return True
 
     def _read(self, folder: str) -> list[dict[str, Any]]:
         found: dict[str, list[dict[str, Any]]] = {}
