@@ -26,6 +26,9 @@ _PATHS = [str(ROOT), str(ROOT / "tests" / "measure"), *os.environ.get("PYTHONPAT
 os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in _PATHS if path))
 
 
+# Tables are cut at the edge of a terminal: one width for all tests, wherever they run.
+os.environ["COLUMNS"] = "140"
+
 # A shell starts what runs in its background deaf to Ctrl-C, and so would every process be that a test interrupts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

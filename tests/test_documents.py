@@ -77,7 +77,7 @@ def test_what_was_made_elsewhere_is_adopted_and_a_source_is_pinned(tmp_path: Pat
     page = ROOT / "docs" / "adopt-and-sources.md"
     _, adopted, _, plan, run, _, lock, _, changed, again, last = follow(page, tmp_path, dict(os.environ))
     assert adopted.startswith("adopted: chats, 1 file,") and "AdoptChats(digest=" in adopted
-    assert re.search(rf"adopt-chats\s+cached .*adopted from {re.escape(str(tmp_path))}", plan), plan
+    assert re.search(r"adopt-chats\s+cached .*adopted from /", plan), plan
     assert "2 finished, 1 cached" in run
     assert 'at = "raw/*.txt"' in lock
     assert re.search(r"raw/\*\.txt\s+changed since", changed), changed
