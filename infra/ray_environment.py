@@ -22,7 +22,9 @@ def import_path() -> str:
 
 
 def _own() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_NAMESPACE")}
+    """The driver's environment without another cluster's address; a call after Ray's end must not start it anew, unseen."""
+    own = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_NAMESPACE")}
+    return {**own, "RAY_ENABLE_AUTO_CONNECT": "0"}
 
 
 def for_ray(cpus: int) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -28,6 +29,8 @@ FOREVER_MS = 10**9
 PATIENCE_SECONDS = 240
 """How long a process of Ray's may take to start: four times Ray's own limit, for machines that are busy."""
 CLIENT_TRIES = 3
+END_SECONDS = 10.0
+"""How long Ray may take to shut down; a keeper that lives is less patient."""
 VITAL = ("raylet", "gcs_server")
 NEEDLESS = ("start_api_server", "start_monitor", "start_log_monitor")
 ADAPTED = ("resolve_ip_for_localhost", "get_node")
@@ -57,6 +60,10 @@ class Host:
             threading.Thread(target=self._watch, name="watch", daemon=True).start()
             for line in lines:
                 self._submit(json.loads(line))
+        # The keeper may be dead, and Ray hang: all but Ray's workers, which end with it, are of this process's group.
+        last = threading.Timer(END_SECONDS, os.killpg, [os.getpgrp(), signal.SIGKILL])
+        last.daemon = True
+        last.start()
         ray.shutdown()
 
     def _submit(self, message: dict[str, Any]) -> None:

@@ -158,3 +158,15 @@ def _within(process: Path, folder: Path) -> bool:
         return Path(os.readlink(process / "cwd")).is_relative_to(folder)
     except OSError:
         return False
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_driver_whose_keeper_died_before_it_though_ray_hangs(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, "sleeps", "begun=begun")
+    driver.until((tmp_path / "begun").exists)
+    below = driver.below()
+    next(process for process in below if "keeper.py" in " ".join(process.cmdline())).kill()
+    next(process for process in below if process.name() == "raylet").suspend()
+    driver.process.kill()
+    driver.process.communicate()
+    assert len(below) > 5 and not psutil.wait_procs(below, timeout=30)[1]
