@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from tests.chaos.report import Report
 from tests.s3 import S3
 
 STEPS = 60
-RAY_KINDS = ("worker", "worker", "link", "driver", "host", "keeper", "raylet", "gcs", "everything")
+RAY_KINDS = ("worker", "link", "driver", "host", "keeper", "raylet", "gcs", "everything")
 SHARES = {"a local store": 0.52, "an S3 server": 0.2, "a small disk": 0.12, "Ray": 0.16}
 
 
@@ -42,7 +43,7 @@ class Storm:
         self.server = S3()
         self.nursery = Nursery(self.texts, STEPS, self.log, self.server.environment)
         os.environ.update(self.server.environment)
-        self.case, self.disks = "quiet", list[Path]()
+        self.case, self.turns = "quiet", Counter[str]()
         quiet = str(folder / "quiet")
         for store, teach in ((str(folder / "first"), True), (quiet, False)):
             self.nursery.start(store, teach=teach)
@@ -103,7 +104,7 @@ class Storm:
             struck = (
                 self._at_a_time(store, place)
                 if self.draw.random() < 0.4
-                else self._strike(store, place, self.draw.choice(named))
+                else self._strike(store, place, self._turn(named))
             )
             if not struck:
                 return
@@ -117,6 +118,13 @@ class Storm:
             time.sleep(self.draw.uniform(0, left * (3 if place == "an S3 server" else 1)))
             kill()
         return self._count(store, place, faults.TIMED)
+
+    def _turn(self, names: Sequence[str]) -> str:
+        """One of those that were drawn least so far: every one has its turn."""
+        least = min(self.turns[name] for name in names)
+        name = self.draw.choice([name for name in names if self.turns[name] == least])
+        self.turns[name] += 1
+        return name
 
     def _mark(self) -> Path:
         return self.folder / f"mark-{self.report.kills}-{self.report.missed}"
@@ -171,7 +179,7 @@ class Storm:
         """Some kills within one run on Ray, of whatever process of its tree, until it ends."""
         running = OnRay(self.texts, STEPS, store, self.case, self.log)
         for _ in range(self.draw.randint(2, 4)):
-            kind = self.draw.choice(RAY_KINDS)
+            kind = self._turn(RAY_KINDS)
             wait, deadline = time.monotonic() + self.draw.uniform(0.3, 10), time.monotonic() + SECONDS
             while running.driver.poll() is None and (time.monotonic() < wait or not at_work(store)):
                 assert time.monotonic() < deadline, f"{self.case}: no stage begins"
