@@ -45,7 +45,7 @@ lint: $(DEV)
 
 unit: $(DEV)
 	@rm -f .coverage .coverage.*
-	$(MEASURED) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --durations=10
+	$(MEASURED) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --durations=10
 
 bench: $(DEV)
 	@$(BIN)/python -m bench $(NAME)

@@ -30,4 +30,4 @@ def test_a_report_tells_idle_hits_from_live_ones() -> None:
     assert report.live == 0.25 < LIVE_SHARE and report.repeated == 2.0
     assert report.hits == Counter({("dedup", "mid-write"): 1, (IDLE, "at a time drawn"): 3})
     text = "\n".join(report.lines())
-    assert "4 kills" in text and "25% inside live work" in text and "1 on a local store, 3 on Ray" in text
+    assert "4 kills" in text and "25% inside live work" in text and "3 on Ray, 1 on a local store" in text
