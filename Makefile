@@ -3,13 +3,13 @@
 #   PYTHON=python3.12     the Python that makes .venv
 #   TORCH_INDEX=URL       a further package index for torch alone, for example PyTorch's own of CPU builds
 #   DIALS="steps=800"     dials of the demo's dag
-#   WORKERS=2             processes that run the tests; most of them wait for others
+#   WORKERS=3             processes that run the tests; most of them wait for others
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 DIALS ?=
 NAME ?=
-WORKERS ?= 2
+WORKERS ?= 3
 KILLS ?= 100
 SEED ?= 0
 BIN := .venv/bin

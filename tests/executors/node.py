@@ -104,7 +104,7 @@ def ray_node(on: Wire, environment: Mapping[str, str], hidden: Path, cpus: int =
     home = Path(tempfile.mkdtemp(prefix="cn-", dir="/tmp"))
     own = {
         **os.environ, **environment, "HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": str(home / "cache"),
-        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "240",  # a busy machine starts it slowly
+        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "90",  # a busy machine starts it slowly; one that hangs is waited for
     }  # fmt: skip
     ray = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--num-cpus={cpus}", "--include-dashboard=false",
