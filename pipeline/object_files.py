@@ -237,7 +237,9 @@ def _opened(url: str, *, patient: bool) -> tuple[Any, str, tuple[type[Exception]
 
         tries = {"mode": "standard", "max_attempts": 3 if patient else 1}
         waits = {"connect_timeout": 3 if patient else 1, "read_timeout": 15 if patient else 3}
-        fs, base = url_to_fs(url, use_listings_cache=False, config_kwargs={**waits, "retries": tries})
+        # Named, for fsspec shares what it opened by what was named: with another address comes another connection.
+        server = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"]} if os.environ.get("AWS_ENDPOINT_URL") else {}
+        fs, base = url_to_fs(url, use_listings_cache=False, config_kwargs={**waits, "retries": tries}, **server)
     except ImportError as fault:
         raise UsageError(
             f"a store at s3:// needs the package {fault.name!r}", mend="pip install 'corpusmill[s3]'"

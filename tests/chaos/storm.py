@@ -42,6 +42,7 @@ class Storm:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.server = S3()
         self.nursery = Nursery(self.texts, STEPS, self.log, self.server.environment)
+        self.before = dict(os.environ)
         os.environ.update(self.server.environment)
         self.case, self.turns = "quiet", Counter[str]()
         quiet = str(folder / "quiet")
@@ -68,9 +69,11 @@ class Storm:
         return self.report
 
     def close(self) -> None:
-        """End what was started."""
+        """End what was started, and leave the environment as it was."""
         self.nursery.close()
         self.server.stop()
+        os.environ.clear()
+        os.environ.update(self.before)
 
     def _shares(self) -> dict[str, float]:
         can_mount = sys.platform == "linux" and os.geteuid() == 0

@@ -170,12 +170,18 @@ def test_a_server_that_is_not_there_is_one_error_within_seconds(s3: S3, tmp_path
     assert "Traceback" not in done.stderr and "secret" not in done.stderr
 
 
+def test_what_was_opened_at_one_address_does_not_answer_for_another(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files(s3_url).replace("a", b"1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(StoreError, match="cannot be reached"):
+        files(s3_url).read("a")
+
+
 def test_a_server_that_goes_away_in_the_middle_is_one_error_and_what_was_committed_is_kept(
     s3_url: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(*s3.address)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{gate.port}")
-    files(s3_url)._fs.clear_instance_cache()
     say, trace = Say._say, tmp_path / "trace"
 
     def shut_at_c(self: Say, word: str, folder: Path) -> int:
@@ -192,7 +198,6 @@ def test_a_server_that_goes_away_in_the_middle_is_one_error_and_what_was_committ
     assert isinstance(failed.faults["say"], StoreError) and "cannot be reached" in str(failed.faults["say"])
     gate.open()
     assert execute(dag, s3_url).states == {"say": "finished"} and trace.read_text() == "abccd"
-    files(s3_url)._fs.clear_instance_cache()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system of one megabyte")
