@@ -36,6 +36,7 @@ class Display:
         self._waiting: set[str] = set()
         self._first: dict[tuple[str, int], tuple[float, int]] = {}
         self._metrics: dict[str, dict[str, float]] = {}
+        self.done: set[str] = set()
         self._takes = {
             "state": self._state,
             "progress": self._progress,
@@ -70,6 +71,8 @@ class Display:
         state = data["state"]
         if self._live:
             self._live.drop(STARTING)
+        if state in ("finished", "cached"):
+            self.done.add(label)
         if state in ("started", "resumed"):
             self._started[label] = at
             if self._live:
@@ -125,6 +128,11 @@ class Display:
             elif state in ("skipped", "stopped"):
                 why = "skipped, for a stage above it was not made" if state == "skipped" else "stopped at a commit"
                 self.line(f"{style('–', 'dim', self.colour)} {label}: {why}")
+
+    @property
+    def begun(self) -> list[str]:
+        """The stages that began, and have no artifact so far."""
+        return [label for label in self._started if label not in self.done]
 
     def close(self) -> None:
         """Take down what moves, leaving the terminal as it was."""

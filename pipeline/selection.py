@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pipeline import plan as planning
+from pipeline.code import code_of
 from pipeline.dag import Dag
 from pipeline.errors import DagError, DecisionNeeded
 from pipeline.plan import Entry, Plan
@@ -27,7 +28,7 @@ def select(dag: Dag, store: Store, request: Request) -> tuple[Dag, Plan]:
     accept = _labels(dag, request.accept)
     plan = planning.plan(dag, store, force=rebuild, accept=accept)
     for label in accept:
-        _check_accepted(plan.entries[label])
+        _check_accepted(plan.entries[label], dag)
     if DRIFTED in request.rebuild:
         plan = planning.plan(dag, store, force={*rebuild, *plan.drifted}, accept=accept)
     while DRIFTED in request.accept and (more := _acceptable(plan, accept)):
@@ -49,9 +50,10 @@ def _acceptable(plan: Plan, accept: Collection[str]) -> list[str]:
     return [label for label in plan.drifted if label not in accept and plan.entries[label].key]
 
 
-def _check_accepted(entry: Entry) -> None:
-    if entry.accepts:
-        return
+def _check_accepted(entry: Entry, dag: Dag) -> None:
+    made = entry.manifest
+    if entry.accepts or (made and not made.origin and made.code.digest != code_of(dag.stages[entry.label]).digest):
+        return  # accepted now, or before: the same command may be given twice
     if entry.state == "cached":
         raise DagError(f"{entry.label} is up to date: there is nothing to accept", mend="leave --accept out")
     what = "its inputs are not up to date" if entry.key is None else entry.reason
