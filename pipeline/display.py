@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline.accounts import ENDS, end_lines, plan_lines
@@ -52,15 +53,20 @@ class Display:
         else:
             print(text, file=self.stream, flush=True)
 
-    def planned(self, plan: Plan) -> None:
-        """Show the plan before anything starts."""
+    def planned(self, plan: Plan, warnings: Sequence[str] = ()) -> None:
+        """Show the plan, and what is to be known of it, before anything starts."""
         if not plan.complete:
             for text in plan_lines(plan, self.colour):
                 self.line(text)
+            self._warn(warnings)
             self.line()
             if self.stream.isatty():
                 self._live = _Bars(self.stream)
                 self._live.add(STARTING)
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        for warning in warnings:
+            self.line(style(f"warning: {warning}", "yellow", self.colour))
 
     def event(self, event: Event) -> None:
         """Progress, metrics and states, as they come."""
@@ -147,8 +153,7 @@ class Display:
             self.line()
             for text in end_lines(outcome, self.colour):
                 self.line(text)
-        for warning in outcome.warnings:
-            self.line(style(f"warning: {warning}", "yellow", self.colour))
+        self._warn(outcome.warnings)
         counts: Counter[str] = Counter(outcome.states.values())
         words = ", ".join(f"{counts[state]} {state}" for state in ENDS if counts[state])
         forecast = outcome.plan.wall_seconds

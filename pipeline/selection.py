@@ -86,7 +86,8 @@ def _restricted(plan: Plan, dag: Dag, labels: Collection[str], option: str) -> P
                 mend=f"run the dag without {option} first",
             )
     kept = {label: entry for label, entry in plan.entries.items() if label in labels or label in parents}
-    return plan.model_copy(update={"entries": kept, "drift": tuple(label for label in plan.drift if label in kept)})
+    drift = tuple(label for label in plan.drift if label in kept)
+    return plan.model_copy(update={"entries": kept, "drift": drift, "wall_seconds": planning.wall(dag, kept)})
 
 
 def agree(plan: Plan, request: Request) -> None:
@@ -102,8 +103,9 @@ def agree(plan: Plan, request: Request) -> None:
         return
     expected = sum(entry.forecast.dollars or 0 for entry in plan.waiting)
     if expected > request.max_cost:
+        least = "at least " if any(entry.paid and entry.forecast.dollars is None for entry in plan.waiting) else ""
         raise DecisionNeeded(
-            f"this run is expected to cost {dollars(expected)}, more than --max-cost {dollars(request.max_cost)}",
+            f"this run is expected to cost {least}{dollars(expected)}, more than --max-cost {dollars(request.max_cost)}",
             mend="raise --max-cost, or run a part of it with --until LABEL",
         )
 
@@ -126,4 +128,7 @@ def drift_line(plan: Plan) -> str:
     reach = f", and {below} below as far as bytes change," if below else ""
     seconds = plan.drift_seconds
     takes = f"takes about {duration(seconds)}" if seconds is not None else "takes nobody knows how long"
+    if any(plan.entries[label].paid for label in plan.drift):
+        money = plan.drift_dollars
+        takes += f" and costs about {dollars(money)}" if money is not None else " and costs nobody knows how much"
     return f"{what}: rebuilding {'them' if number > 1 else 'it'}{reach} {takes}"

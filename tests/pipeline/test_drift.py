@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from pipeline import Dag, DagError, UsageError
+from pipeline import Dag, DagError, Resources, UsageError
 from pipeline.accounts import plan_lines
 from pipeline.code import code_record
 from pipeline.errors import DecisionNeeded
@@ -98,6 +99,17 @@ def test_a_dear_drift_stops_before_anything_starts_and_names_both_ways_on(projec
     assert "--rebuild shout --rebuild echo builds again, --accept shout --accept echo keeps" in raised.value.mend
     assert raised.value.exit_code == 3
     assert sorted(Path(project.root).rglob("*")) == before
+
+
+def test_dear_drift_is_told_with_its_dollars_as_far_as_they_are_known(project: Project) -> None:
+    project.edit(OTHER)
+    dear = Resources(dollars_per_hour=36e6)
+    shout = project.stages.Shout(resources=dear)
+    for dag, cost in (
+        (Dag(shout), r"costs about \$[\d.,]+$"),
+        (Dag(project.stages.Echo(words=shout.out)), "costs nobody knows how much$"),
+    ):
+        assert re.search(f"takes about .* and {cost}", plan_lines(plan(dag, Store(project.root)), colour=False)[-1])
 
 
 def test_what_a_person_asked_for_needs_no_second_word(project: Project) -> None:
