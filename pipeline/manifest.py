@@ -104,7 +104,7 @@ class Manifest(_Record):
     `extended_from` names the attempt that this one went on from; `origin` says where an adopted artifact came from.
     """
 
-    schema_version: int = SCHEMA
+    schema_version: int = Field(default=SCHEMA, le=SCHEMA, description="a newer one may mean something else by it")
     stage: str
     label: str
     key: str

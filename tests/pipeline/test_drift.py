@@ -13,7 +13,7 @@ import pytest
 from pipeline import Dag, DagError, Resources, UsageError
 from pipeline.accounts import plan_lines
 from pipeline.code import code_record
-from pipeline.errors import DecisionNeeded
+from pipeline.errors import DecisionNeeded, StoreError
 from pipeline.executor import Inline
 from pipeline.plan import plan
 from pipeline.request import Request
@@ -154,6 +154,15 @@ def test_many_drifted_stages_are_named_by_one_word(project: Project) -> None:
     with pytest.raises(DecisionNeeded) as raised:
         run(dag, store, name="toys", dials={}, executor=Inline, request=Request(confirm_above=0))
     assert raised.value.mend.startswith("--rebuild drifted builds again, --accept drifted keeps what is there")
+
+
+def test_an_acceptance_that_cannot_be_read_is_one_error_with_its_place(project: Project) -> None:
+    project.edit(SAME)
+    project.run(accept=("drifted",))
+    [record] = Path(project.root).glob("shout/*/*/accepted/*.json")
+    record.write_bytes(record.read_bytes()[:20])
+    with pytest.raises(StoreError, match=r"/accepted/\w+\.json cannot be read: truncated, or written by a newer"):
+        project.run()
 
 
 def test_an_acceptance_is_for_one_code_alone(project: Project) -> None:
