@@ -134,7 +134,8 @@ def test_what_is_accepted_is_cached_from_then_on_with_who_when_and_why(
     word = store.acceptance(shout, code_record(project.stages.Shout).digest)
     assert word and (word.who, word.why) == ("ann", "the same words") and began <= word.when <= time.time()
     reason = plan(project.dag(), store).entries["shout"].reason
-    assert reason == f"accepted by ann, though {project.name}_words.py:shout changed"
+    day = time.strftime("%Y-%m-%d", time.localtime(word.when))
+    assert reason == f"accepted by ann on {day} (the same words), though {project.name}_words.py:shout changed"
 
 
 def test_all_that_drifted_is_accepted_or_rebuilt_by_one_word(project: Project) -> None:
