@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
 from pipeline.errors import CorpusmillError, Stopped, StoreError
-from pipeline.executor import Executor, check_reach
+from pipeline.executor import Executor, check_reach, check_room
 from pipeline.files import check_writable
 from pipeline.job import Job
 from pipeline.keeping import note_use
@@ -95,6 +95,8 @@ def run(
     else:
         hands = executor()
         check_reach(hands, store.files)
+        for entry in plan.waiting:
+            check_room(hands.room, entry.label, dag.stages[entry.label].resources.model_dump())
         check_writable(store.files)
         part = "" if set(plan.entries) == set(whole.stages) else _part(request)
         driver = _Driver(dag, store, outcome, request, hands, observer, list(trackers()), name, dials, part)
