@@ -85,7 +85,7 @@ def test_on_another_machine_the_account_comes_from_the_store(s3_url: str, tmp_pa
 
     def account() -> list[Session]:
         names = [name for name in files(s3_url).below(".partial") if "/spent/" in name]
-        return [Session.model_validate_json(files(s3_url).read(name)) for name in names]
+        return [Session.model_validate_json(files(s3_url).read(f".partial/{name}")) for name in names]
 
     killed_after(stage, s3_url, lambda: any(one.lost.wall_seconds > 0.5 for one in account()))
     (first,) = account()
