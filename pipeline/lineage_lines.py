@@ -57,7 +57,7 @@ def taken(amount: Amount) -> str:
     for what in ("tokens", "chats", "documents"):
         value = getattr(amount, what)
         if value is not None:
-            return f"{figure(value)} {what}"
+            return f"{figure(value)} {what[:-1] if value == 1 else what}"
     return ""
 
 
@@ -71,13 +71,19 @@ def record_of(name: str, origins: Collection[str], known: Mapping[str, SourceRec
 
 
 def _of_sources(hop: Hop, known: Mapping[str, SourceRecord], colour: bool) -> list[str]:
+    """A row for each source; below one that stands for others a row for each of them that has none of its own."""
     rows = []
     for name, amount in hop.amounts.items():
-        record = record_of(name, hop.origins[name], known)
         figures = [count(amount.documents), count(amount.tokens), count(amount.chats), share(amount)]
-        rows.append([name or repr(name), *figures, record.licence or NONE, record.revision[:SHORT], record.at])
+        rows.append([name or repr(name), *figures, *_about(record_of(name, hop.origins[name], known))])
+        others = [one for one in hop.origins[name] if one in known and one not in hop.amounts]
+        rows += [[f"  {one}", "", "", "", "", *_about(known[one])] for one in others]
     header = ["source", "documents", "tokens", "chats", "share", "licence", "revision", "from"]
     return table(header, rows, right=range(1, 5), colour=colour) if rows else []
+
+
+def _about(record: SourceRecord) -> list[str]:
+    return [record.licence or NONE, record.revision[:SHORT], record.at]
 
 
 def _hops(
