@@ -27,6 +27,17 @@ class InputRecord(_Record):
     """Bytes of the input; 0 where it was not recorded."""
 
 
+class SourceRecord(_Record):
+    """What a stage read from outside the store: where, under which licence, and what fixes its content.
+
+    `at` is the address as the stage names it; `revision` a sha256, a version or a pin.
+    """
+
+    at: str
+    licence: str = ""
+    revision: str = ""
+
+
 class CodeRecord(_Record):
     """What the stage's code was: one digest, the digest of each top-level definition (``stages/text/rules.py:repeats``)
     and data file it reaches, and the versions of the libraries it imports."""
@@ -102,6 +113,7 @@ class Manifest(_Record):
     `flops` is the floating-point work that its settings declared. `resume` are the files in resume/, from which an
     attempt with more of the setting named in `extends` can go on: they hold the state at `resume_at` of it.
     `extended_from` names the attempt that this one went on from; `origin` says where an adopted artifact came from.
+    `sources` is what it read from outside the store, by the name that its documents carry in their column `source`.
     """
 
     schema_version: int = SCHEMA
@@ -131,6 +143,7 @@ class Manifest(_Record):
     extends: str = ""
     extended_from: str = ""
     origin: dict[str, str] = {}
+    sources: dict[str, SourceRecord] = {}
 
     @property
     def size(self) -> int:
