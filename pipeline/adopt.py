@@ -83,7 +83,9 @@ def adopt(
     `tell` hears what takes long: that a copy begins, or that another process makes the same one.
     Raises UsageError for an unknown kind or an address of no use, SourceError for files that are not of the kind.
     """
-    kind, found, meter = _kind(word), look(address), Meter()
+    from pipeline.rendering import render
+
+    kind, found, meter, warning = _kind(word), look(address), Meter(), ""
     layout = kind.layout([file.name for file in found.files])
     left_out = [file.name for file in found.files if file.name not in layout] + [f"{name}/" for name in found.folders]
     check_writable(store.files)
@@ -94,7 +96,7 @@ def adopt(
         notes = kind.check(copy.scratch)
         for name, kept in layout.items():
             os.replace(copy.scratch / name, copy.data / kept)
-        files = copy.seal()
+        files = copy.seal(kind.stage.makes.rendered)
         made = kind.stage(digest=digest.of_files(files))
         key = canonical.key(made, {})
         with store.attempt(stage, key, code.digest, waiting) as attempt:
@@ -104,12 +106,14 @@ def adopt(
                 settings=canonical.settings(made), inputs={}, files=files, digest=digest.of_files(files), code=code,
                 environment=environment(), machine=machine(), cost=meter.cost(), metrics={}, run="adopted",
                 executor="adopt", created=time.time(), origin=_origin(found.address, licence),
+                rendered=made.makes.rendered,
             )  # fmt: skip
             scratch, attempt.workspace = attempt.workspace, copy
             if not known:
                 store.publish(attempt, manifest)
+                warning = render(store, manifest)
             shutil.rmtree(scratch.folder)
-    return Adopted(manifest, bool(known), tuple(left_out), tuple(notes))
+    return Adopted(manifest, bool(known), tuple(left_out), (*notes, *([warning] if warning else [])))
 
 
 def _kind(word: str) -> Kind:

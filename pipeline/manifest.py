@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.digest import FileRecord
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class _Record(BaseModel):
@@ -34,6 +34,14 @@ class CodeRecord(_Record):
     digest: str
     definitions: dict[str, str] = {}
     packages: dict[str, str] = {}
+
+
+class SourceRecord(_Record):
+    """Where a stage reads from outside the store, under which licence, and what fixes the content of it."""
+
+    at: str
+    licence: str = ""
+    revision: str = ""
 
 
 class Cost(_Record):
@@ -102,6 +110,7 @@ class Manifest(_Record):
     `flops` is the floating-point work that its settings declared. `resume` are the files in resume/, from which an
     attempt with more of the setting named in `extends` can go on: they hold the state at `resume_at` of it.
     `extended_from` names the attempt that this one went on from; `origin` says where an adopted artifact came from.
+    `rendered` are names in data/ that are no content: what lies there is written from records, and may change.
     """
 
     schema_version: int = SCHEMA
@@ -131,6 +140,8 @@ class Manifest(_Record):
     extends: str = ""
     extended_from: str = ""
     origin: dict[str, str] = {}
+    rendered: tuple[str, ...] = ()
+    sources: dict[str, SourceRecord] = {}
 
     @property
     def size(self) -> int:
