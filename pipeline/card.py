@@ -81,7 +81,8 @@ def _training(made: Manifest) -> str:
     ended = ", ".join(f"{cell(name)} {figure(value)}" for name, value in metrics.items())
     if made.origin:
         return f"{head}\n\nMade elsewhere: how it was trained is {UNKNOWN} here."
-    return f"{head}\n\n{table(['setting', 'value'], rows)}\n\nIt ended with: {ended or UNKNOWN}."
+    told_settings = table(["setting", "value"], rows) if rows else "It has no settings of its own."
+    return f"{head}\n\n{told_settings}\n\nIt ended with: {ended or UNKNOWN}."
 
 
 def _scores(facts: Facts) -> str:
@@ -95,7 +96,7 @@ def _scores(facts: Facts) -> str:
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{figure(low)} to {figure(high)}"
+    return "–" if low is None or high is None else f"{figure(low)} to {figure(high)}"
 
 
 def _cost(facts: Facts) -> str:

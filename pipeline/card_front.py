@@ -21,6 +21,7 @@ HUB_LICENCES = (
     "llama3.1", "llama3.2", "llama3.3", "gemma",
 )  # fmt: skip
 """Identifiers that the Hub takes as `license`; any other goes into `license_name`."""
+YAML_WORDS = ("true", "false", "null", "yes", "no", "on", "off")
 LONGEST = 60
 
 
@@ -94,6 +95,5 @@ def _entry(name: str, value: Any, indent: str) -> list[str]:
 
 
 def _scalar(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[a-z][a-z_-]{3,}", value):  # no word of YAML's own, such as no or true
-        return value if value not in ("true", "false", "null") else json.dumps(value)
-    return json.dumps(value)
+    bare = isinstance(value, str) and re.fullmatch("[a-z][a-z_-]+", value) and value not in YAML_WORDS
+    return str(value) if bare else json.dumps(value)
