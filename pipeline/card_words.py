@@ -24,7 +24,7 @@ def plain(text: object) -> str:
 
 def cell(text: object) -> str:
     """`text` inside a table or a sentence: shown as it is, never read as markup."""
-    return re.sub(r"([\\`*_\[\]|<>~$#])", r"\\\1", plain(text))
+    return re.sub(r"([\\`*\[\]|<>~$#]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", plain(text))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> str:

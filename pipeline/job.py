@@ -194,6 +194,7 @@ class Job(BaseModel):
         try:
             stage = self.load({place: store.data(inputs[parent]) for place, (parent, _) in self.inputs.items()})
             self._as_planned(stage)  # it may have waited for its lease
+            sources = stage.sources()
             with limits.timed(), backend.limited(stage.resources.minutes):
                 self._run(store, emit, stage, ctx, attempt)
             files = attempt.workspace.seal(stage.makes.rendered)
@@ -208,7 +209,7 @@ class Job(BaseModel):
                 code=code, environment=environment(), machine=machine(held), cost=cost, lost=lost, metrics=ctx.metrics, flops=self.flops,
                 run=self.run, executor=executor, resources=self.resources, created=time.time(),
                 resume=attempt.workspace.seal_kept(), resume_at=attempt.workspace.kept(), extends=stage.extends,
-                extended_from=states.extended_from, rendered=stage.makes.rendered,
+                extended_from=states.extended_from, rendered=stage.makes.rendered, sources=sources,
             )  # fmt: skip
             store.publish(attempt, manifest)
         except BaseException:

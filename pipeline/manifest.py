@@ -27,6 +27,17 @@ class InputRecord(_Record):
     """Bytes of the input; 0 where it was not recorded."""
 
 
+class SourceRecord(_Record):
+    """What a stage read from outside the store: where, under which licence, and what fixes its content.
+
+    `at` is the address as the stage names it; `revision` a sha256, a version or a pin.
+    """
+
+    at: str
+    licence: str = ""
+    revision: str = ""
+
+
 class CodeRecord(_Record):
     """What the stage's code was: one digest, the digest of each top-level definition (``stages/text/rules.py:repeats``)
     and data file it reaches, and the versions of the libraries it imports."""
@@ -34,14 +45,6 @@ class CodeRecord(_Record):
     digest: str
     definitions: dict[str, str] = {}
     packages: dict[str, str] = {}
-
-
-class SourceRecord(_Record):
-    """Where a stage reads from outside the store, under which licence, and what fixes the content of it."""
-
-    at: str
-    licence: str = ""
-    revision: str = ""
 
 
 class Cost(_Record):
@@ -111,6 +114,7 @@ class Manifest(_Record):
     attempt with more of the setting named in `extends` can go on: they hold the state at `resume_at` of it.
     `extended_from` names the attempt that this one went on from; `origin` says where an adopted artifact came from.
     `rendered` are names in data/ that are no content: what lies there is written from records, and may change.
+    `sources` is what it read from outside the store, by the name that its documents carry in their column `source`.
     """
 
     schema_version: int = SCHEMA
