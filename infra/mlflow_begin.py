@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra import mlflow_fields as fields
+from pipeline.registered import registered_name
 from pipeline.tracker import RunRecord
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def find_experiment(client: MlflowClient, dag: str, artifacts: Path | None) -> s
     """The id of the dag's experiment, made where there is none, brought back where someone deleted it."""
     found = client.get_experiment_by_name(dag)
     if found is None:
-        place = None if artifacts is None else (artifacts / fields.registered_name(dag)).as_uri()
+        place = None if artifacts is None else (artifacts / registered_name(dag)).as_uri()
         return str(client.create_experiment(dag, place, {"mlflow.experimentKind": "custom_model_development"}))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from infra.mlflow_fields import place_of, registered_name, tags
+from infra.mlflow_fields import place_of, tags
 from infra.mlflow_home import is_server
 from infra.mlflow_lineage import MODEL
 from pipeline.manifest import Manifest, Registration
+from pipeline.registered import CHAMPION, PREVIOUS, registered_name
+from pipeline.registered import register as note
 from pipeline.store import Store
 from pipeline.tracker import RunRecord
 
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
-
-CHAMPION, PREVIOUS = "champion", "previous"
 
 
 def final_model(record: RunRecord) -> str:
@@ -79,5 +79,5 @@ def register(
         client.set_registered_model_alias(name, PREVIOUS, str(former))
     client.set_registered_model_alias(name, CHAMPION, str(version))
     about = {"stage": manifest.stage, "key": manifest.key, "attempt": manifest.attempt, "alias": CHAMPION}
-    Store(record.store).register(Registration(name=name, version=str(version), when=time.time(), **about))
+    note(Store(record.store), Registration(name=name, version=str(version), when=time.time(), **about))
     return name, str(version)

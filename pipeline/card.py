@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 
-from pipeline.card_facts import OF_DATA, Facts, gather, scores
+from pipeline.card_facts import Facts, gather, scores
 from pipeline.card_front import front_matter
 from pipeline.card_use import use
 from pipeline.card_words import UNKNOWN, cell, plain, public, setting, table
-from pipeline.lineage import Amount
+from pipeline.lineage import OWN, Amount
 from pipeline.manifest import Cost, Manifest
 from pipeline.spent import total
 from pipeline.store import Store
@@ -51,33 +51,36 @@ def _what(facts: Facts) -> str:
 
 
 def _data(facts: Facts) -> str:
-    rows: list[list[str]] = []
-    for model in facts.chain:
-        hop = next(hop for hop in facts.hops.values() if hop.manifest is model)
-        rows += [_source(facts, model.label, name, amount) for name, amount in hop.amounts.items()]
-    told = {row[1] for row in rows}
-    rows += [_source(facts, UNKNOWN, name, Amount()) for name in facts.sources if plain(name) not in told]
-    rows = list({tuple(row[1:]): row for row in reversed(rows)}.values())[::-1]  # what a later model only inherits
-    header = ["for", "source", "from", "licence", "revision", "documents", "tokens", "share"]
+    hop = facts.hop
+    origins = {name: hop.origins.get(name, (name,)) for name in hop.amounts}
+    told = {one for names in origins.values() for one in names}
+    rows = [_source(facts, name, origins[name], amount) for name, amount in hop.amounts.items()]
+    rows += [_source(facts, name, (name,), Amount()) for name in facts.sources if name not in told]
+    header = ["source", "from", "licence", "revision", "documents", "conversations", "tokens", "share"]
     gap = f"\n\n{facts.missing} of the artifacts above it are not on record any more." if facts.missing else ""
-    return (table(header, rows, right=(5, 6, 7)) if rows else f"Its sources are {UNKNOWN}.") + gap
+    share = "The share is of tokens where they were counted, else of conversations, else of documents."
+    return (f"{table(header, rows, right=(4, 5, 6, 7))}\n\n{share}" if rows else f"Its sources are {UNKNOWN}.") + gap
 
 
-def _source(facts: Facts, label: str, name: str, amount: Amount) -> list[str]:
-    record = facts.sources.get(name)
-    where, licence, revision = (record.at, record.licence, record.revision) if record else ("", "", "")
-    short = revision[:DIGITS] if len(revision) == 64 else revision
-    documents = next((one for one in (amount.documents, amount.chats) if one is not None), None)
-    share = UNKNOWN if amount.share is None else f"{amount.share:.1%}"
-    counts = [UNKNOWN if one is None else f"{one:,.0f}" for one in (documents, amount.tokens)]
-    return [plain(one) for one in (label, name, public(where), licence, short, *counts, share)]
+def _source(facts: Facts, name: str, origins: tuple[str, ...], amount: Amount) -> list[str]:
+    records = [record for origin in origins for record in facts.sources.get(origin, [])]
+    where, licence, revision = (
+        ", ".join(dict.fromkeys(read(record) or UNKNOWN for record in records))
+        for read in (lambda one: public(one.at), lambda one: one.licence, lambda one: _short(one.revision))
+    )
+    counts = [UNKNOWN if one is None else f"{one:,.0f}" for one in (amount.documents, amount.chats, amount.tokens)]
+    return [name, where, licence, revision, *counts, UNKNOWN if amount.share is None else f"{amount.share:.1%}"]
+
+
+def _short(revision: str) -> str:
+    return revision[:DIGITS] if len(revision) == 64 else revision
 
 
 def _training(made: Manifest) -> str:
     told = {name: setting(name, value) for name, value in made.settings.items()}
     rows = [[name, value] for name, value in told.items() if value and name != "digest"]
     head = f"### {cell(made.label)} (`{made.source.rpartition(':')[2]}`)"
-    metrics = {name: value for name, value in made.metrics.items() if not name.startswith(OF_DATA)}
+    metrics = {name: value for name, value in made.metrics.items() if not name.startswith(OWN)}
     ended = ", ".join(f"{cell(name)} {figure(value)}" for name, value in metrics.items())
     if made.origin:
         return f"{head}\n\nMade elsewhere: how it was trained is {UNKNOWN} here."
@@ -119,7 +122,7 @@ def _lineage(facts: Facts) -> str:
     lines += [f"- code digest `{made.code.digest}`"] if made.code.digest else []
     graph = ["```mermaid", "flowchart TD"]
     for place, hop in facts.hops.items():
-        name = [plain(hop.manifest.label), hop.manifest.digest[:DIGITS]] if hop.manifest else ["not on record"]
+        name = [plain(hop.label), hop.digest[:DIGITS], *([] if hop.manifest else ["not on record"])]
         graph.append(f'  {number[place]}["{"<br>".join(_node(one) for one in name)}"]')
         graph += [f"  {number[one]} --> {number[place]}" for one in hop.above if one in number]
     return "\n".join([*lines, "", *graph, "```"])

@@ -9,22 +9,27 @@ from typing import NamedTuple
 
 from pipeline.catalogue import everything
 from pipeline.errors import StoreError
-from pipeline.lineage import Hop, above, sources
+from pipeline.lineage import OWN, Hop, above
 from pipeline.manifest import Manifest, SourceRecord
 from pipeline.store import Store
-
-OF_DATA = "from."
-"""Metrics that count what an artifact holds of each source."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """`hops` are all that the model was made from, sources first, itself last; `reports` are the newest of each key."""
+    """`hops` are all that the model was made from, sources first, itself last; `sources` is what they read from outside, by name.
+
+    `reports` are the newest of each key.
+    """
 
     made: Manifest
     hops: Mapping[str, Hop]
-    sources: Mapping[str, SourceRecord]
+    sources: Mapping[str, list[SourceRecord]]
     reports: list[Manifest]
+
+    @property
+    def hop(self) -> Hop:
+        """The model itself."""
+        return next(reversed(self.hops.values()))
 
     @property
     def manifests(self) -> list[Manifest]:
@@ -54,7 +59,7 @@ class Facts:
     @property
     def licences(self) -> list[str]:
         """The licence of every source, and of every adopted artifact; empty where it is not known."""
-        return [one.licence for one in self.sources.values()]
+        return [one.licence for records in self.sources.values() for one in records]
 
 
 class Score(NamedTuple):
@@ -69,13 +74,19 @@ class Score(NamedTuple):
 def gather(store: Store, made: Manifest) -> Facts:
     """All that the store has on record of the model."""
     hops = above(store, made)
-    known = dict(sources(hops))
-    for hop in hops.values():  # what was adopted before its stage said where it is from
-        if hop.manifest and hop.manifest.origin and not hop.manifest.sources:
-            one = hop.manifest
-            at, licence = one.origin.get("from", ""), one.origin.get("licence", "")
-            known.setdefault(one.label, SourceRecord(at=at, licence=licence, revision=one.digest))
+    known: dict[str, list[SourceRecord]] = {}
+    for one in [hop.manifest for hop in hops.values() if hop.manifest]:
+        for name, record in (one.sources or _adopted(one)).items():
+            if record not in known.setdefault(name, []):
+                known[name].append(record)
     return Facts(made, hops, known, reports(store, made))
+
+
+def _adopted(made: Manifest) -> dict[str, SourceRecord]:
+    """Where something was adopted from before manifests named their sources."""
+    told = made.origin
+    record = SourceRecord(at=told.get("from", ""), licence=told.get("licence", ""), revision=made.digest)
+    return {made.label: record} if told else {}
 
 
 def reports(store: Store, made: Manifest) -> list[Manifest]:
@@ -99,7 +110,7 @@ def _reports(store: Store, stage: str) -> bool:
 
 def scores(report: Manifest) -> list[Score]:
     """Its metrics. ``NAME_low`` and ``NAME_high`` bound NAME; plain ``low`` and ``high`` bound the first."""
-    told = {name: value for name, value in report.metrics.items() if not name.startswith(OF_DATA)}
+    told = {name: value for name, value in report.metrics.items() if not name.startswith(OWN)}
     found, taken = [], set[str]()
     for place, (name, value) in enumerate(told.items()):
         for bounds in ((f"{name}_low", f"{name}_high"), *([("low", "high")] if not place else [])):

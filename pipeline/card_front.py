@@ -57,7 +57,7 @@ def _on_hub(facts: Facts, *, models: bool) -> list[tuple[str, str]]:
     """What was adopted or read from the Hub, each once."""
     adopted = [one for one in facts.manifests if one.origin and (one.kind == "Model") is models]
     places = [one.origin.get("from", "") for one in adopted]
-    places += [] if models else [one.at for one in facts.sources.values()]
+    places += [] if models else [one.at for records in facts.sources.values() for one in records]
     return list(dict.fromkeys(found for place in places if (found := hub(place))))
 
 

@@ -136,9 +136,7 @@ class Collect(Stage[Documents]):
                 for part, text in enumerate(texts):
                     if text:
                         where = f"{name}:{place}" + (f":{part}" if self.split else "")
-                        yield document(
-                            text, where, source=self.called, url=self.origin.url(name), metadata=metadata
-                        )
+                        yield document(text, where, source=self.called, url=self.origin.url(name), metadata=metadata)
 
     def _rows(self, path: Path, name: str) -> Iterator[dict[str, Any]]:
         from stages.text.readers import rows
