@@ -29,7 +29,7 @@ class Facts:
     @property
     def hop(self) -> Hop:
         """The model itself."""
-        return next(reversed(self.hops.values()))
+        return list(self.hops.values())[-1]
 
     @property
     def manifests(self) -> list[Manifest]:

@@ -80,7 +80,7 @@ def test_sources_are_told_with_licence_and_revision(tmp_path: Path) -> None:
     sources = {"tales": SourceRecord(at="pypi:tales==1/a.tab", licence="MIT", revision="ab" * 32)}
     changed(outcome, "say", sources=sources, metrics={"from.tales.documents": 3.0})
     text = card(outcome.store, outcome.manifests["tune"])
-    assert "license: mit" in text and "tales | pypi:tales==1/a.tab | MIT | abababababab |" in text
+    assert "license: mit" in text and "| tales | pypi:tales==1/a.tab | MIT | abababababab | 3 |" in text
 
 
 def test_what_is_not_on_record_is_unknown(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_licence_is_named_where_all_sources_agree(found: list[str], told: dict
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        ("/home/ada/x.txt", "a local file or folder"),
+        ("/data/ada/x.txt", "a local file or folder"),
         ("pages/**/*.html", "a local file or folder"),
         ("file:///x", "a local file or folder"),
         ("s3://bucket/x", "an object store (s3)"),
