@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline import canonical, digest
 from pipeline.code import code_record
+from pipeline.counted import counted
 from pipeline.elsewhere import Foreign, look, pour
 from pipeline.errors import SourceError, StoreError, UsageError
 from pipeline.files import check_writable
@@ -85,7 +86,6 @@ def adopt(
     `tell` hears what takes long: that a copy begins, or that another process makes the same one.
     Raises UsageError for an unknown kind or an address of no use, SourceError for files that are not of the kind.
     """
-    from pipeline.lineage import counted
     from pipeline.rendering import render
 
     kind, found, meter, warning = _kind(word), look(address), Meter(), ""

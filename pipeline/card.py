@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 
+from pipeline import counted
 from pipeline.card_facts import Facts, gather, scores
 from pipeline.card_front import front_matter
 from pipeline.card_use import use
 from pipeline.card_words import UNKNOWN, cell, plain, public, setting, table
-from pipeline.lineage import OWN, Amount
+from pipeline.lineage import Amount
 from pipeline.manifest import Cost, Manifest
 from pipeline.spent import total
 from pipeline.store import Store
@@ -80,8 +81,7 @@ def _training(made: Manifest) -> str:
     told = {name: setting(name, value) for name, value in made.settings.items()}
     rows = [[name, value] for name, value in told.items() if value and name != "digest"]
     head = f"### {cell(made.label)} (`{made.source.rpartition(':')[2]}`)"
-    metrics = {name: value for name, value in made.metrics.items() if not name.startswith(OWN)}
-    ended = ", ".join(f"{cell(name)} {figure(value)}" for name, value in metrics.items())
+    ended = ", ".join(f"{cell(name)} {figure(value)}" for name, value in counted.plain(made.metrics).items())
     if made.origin:
         return f"{head}\n\nMade elsewhere: how it was trained is {UNKNOWN} here."
     told_settings = table(["setting", "value"], rows) if rows else "It has no settings of its own."

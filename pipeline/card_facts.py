@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.catalogue import everything
+from pipeline.counted import plain
 from pipeline.errors import StoreError
-from pipeline.lineage import OWN, Hop, above
+from pipeline.lineage import Hop, above
 from pipeline.manifest import Manifest, SourceRecord
 from pipeline.store import Store
 
@@ -110,7 +111,7 @@ def _reports(store: Store, stage: str) -> bool:
 
 def scores(report: Manifest) -> list[Score]:
     """Its metrics. ``NAME_low`` and ``NAME_high`` bound NAME; plain ``low`` and ``high`` bound the first."""
-    told = {name: value for name, value in report.metrics.items() if not name.startswith(OWN)}
+    told = plain(report.metrics)
     found, taken = [], set[str]()
     for place, (name, value) in enumerate(told.items()):
         for bounds in ((f"{name}_low", f"{name}_high"), *([("low", "high")] if not place else [])):
