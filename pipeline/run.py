@@ -152,11 +152,18 @@ class _Driver:
                 self.store, record.run, list(record.stages), self.teller, self.observer, self.request.max_cost
             ) as self.watcher:
                 self._execute()
+            self._refresh()
         finally:
             self.teller.close("finished" if self.outcome.ok else "failed")
             with contextlib.suppress(StoreError):  # a full disk was told by a stage
                 self.store.record(record.run, "end.json", self._end())
                 settle(self.store, record.run)
+
+    def _refresh(self) -> None:
+        """Let the cards of models tell the scores that have come."""
+        from pipeline.rendering import refresh
+
+        self.outcome.warnings += refresh(self.store, self.outcome.manifests.values())
 
     def _end(self) -> EndRecord:
         attempts = {label: place_of(manifest) for label, manifest in self.outcome.manifests.items()}

@@ -12,6 +12,7 @@ MAY_CATCH_ALL = {
     "pipeline/job.py": "a stage may raise anything; it becomes StageFailed, the traceback goes to the log",
     "pipeline/elsewhere.py": "each library behind fsspec has exceptions of its own",
     "stages/checks/tokenizer.py": "the package tokenizers has no exception of its own",
+    "pipeline/rendering.py": "a card that cannot be written never fails a stage",
     "pipeline/telling.py": "a tracker never fails a run",
     "pipeline/loading.py": "a user's file may raise anything as it is imported",
     "pipeline/cli.py": "the command line's edge",
