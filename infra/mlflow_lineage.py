@@ -41,8 +41,8 @@ class Lineage:
             self._models[manifest.attempt] = self._find_model(manifest) or self._make_model(run, manifest)
 
     def model(self, manifest: Manifest) -> str:
-        """The id of the LoggedModel of an attempt that `write` has seen, or an empty string."""
-        return self._models.get(manifest.attempt, "")
+        """The id of the LoggedModel of an attempt, or an empty string."""
+        return self._models.get(manifest.attempt) or self._find_model(manifest)
 
     def builder(self, manifest: Manifest) -> tuple[str, str]:
         """Experiment and run of the stage run that built the attempt; empty strings where MLflow was not told of it."""

@@ -1,13 +1,14 @@
-"""The registered model of a dag: a version for each final model that a run ended with, the last one the `champion`."""
+"""The registered model of a dag: a version for each final model that a run ended with, that of the last run the `champion`."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from infra.mlflow_fields import place_of, registered_name, tags
 from infra.mlflow_home import is_server
-from infra.mlflow_lineage import MODEL
+from infra.mlflow_lineage import MODEL, Lineage
 from pipeline.manifest import Manifest, Registration
 from pipeline.store import Store
 from pipeline.tracker import RunRecord
@@ -50,34 +51,90 @@ def _nearest_model(record: RunRecord, label: str) -> str:
 
 
 def register(
-    client: MlflowClient, record: RunRecord, manifest: Manifest, run: str, model: str, page: str
+    client: MlflowClient, record: RunRecord, manifest: Manifest, run: str, lineage: Lineage, page: str
 ) -> tuple[str, str]:
     """Make `manifest` the champion of its dag, as a new version unless it is one already; its name and version.
 
-    The version points at the artifact in the store and copies nothing; the store notes it, so that gc keeps it.
-    The former champion becomes `previous`.
+    The version points at the artifact in the store and copies nothing; the store notes it, so that gc keeps it. The
+    former champion becomes `previous`. What the store has noted decides where a run is told late, or MLflow was emptied:
+    versions get the numbers they had, and no run takes the place of a later one's champion. A model that was none of the
+    versions still to come back becomes one only after them: until then, its version is empty.
     """
-    name, place = registered_name(record.dag), place_of(record.store, manifest)
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=f"The model that {record.dag} ends with.")
-    versions = client.search_model_versions(f"name = '{name}'")
-    version = next(
-        (found.version for found in versions if found.tags.get("corpusmill.attempt") == manifest.attempt), None
-    )
-    if version is None:
+    model, store = Model(client, record, lineage), Store(record.store)
+    noted = sorted((one for one in store.registered() if one.name == model.name), key=lambda one: int(one.version))
+    version = model.version(manifest.attempt)
+    if not version:
+        lost = [one for one in noted if int(one.version) > model.newest]
+        before = list(takewhile(lambda one: one.attempt != manifest.attempt, lost))
+        if lost and before == lost and record.started < max(one.when for one in lost):
+            return model.name, ""
+        for former in filter(None, (store.manifest(f"{one.stage}/{one.key}/{one.attempt}") for one in before)):
+            model.add(former, lineage.builder(former)[1], "")
+        version = model.add(manifest, run, page)
+    later = any(one.when >= record.started for one in noted)
+    if not later:
+        model.crown(version)
+    about = {"stage": manifest.stage, "key": manifest.key, "attempt": manifest.attempt}
+    mine = Registration(name=model.name, version=version, when=record.started, alias="" if later else CHAMPION, **about)
+    store.register(mine)
+    model.fill(sorted([mine, *noted], key=lambda one: one.when, reverse=True))
+    return model.name, version
+
+
+class Model:
+    """The registered model of a dag in MLflow."""
+
+    def __init__(self, client: MlflowClient, record: RunRecord, lineage: Lineage) -> None:
+        self._client, self._record, self._lineage = client, record, lineage
+        self.name = registered_name(record.dag)
+        if not client.search_registered_models(f"name = '{self.name}'"):
+            client.create_registered_model(self.name, description=f"The model that {record.dag} ends with.")
+        versions = client.search_model_versions(f"name = '{self.name}'")
+        self._versions = {found.tags.get("corpusmill.attempt", ""): str(found.version) for found in versions}
+
+    @property
+    def newest(self) -> int:
+        """The highest number of a version; 0 without any."""
+        return max(map(int, self._versions.values()), default=0)
+
+    def version(self, attempt: str) -> str:
+        """The version that an attempt is, or an empty string."""
+        return self._versions.get(attempt, "")
+
+    def add(self, manifest: Manifest, run: str, page: str) -> str:
+        """Make a version of `manifest`, which the MLflow run `run` made or found."""
+        place = place_of(self._record.store, manifest)
+        model = self._lineage.model(manifest) if run else ""
         about = tags(
-            digest=manifest.digest, key=manifest.key, attempt=manifest.attempt, run=record.run, label=manifest.label
+            digest=manifest.digest,
+            key=manifest.key,
+            attempt=manifest.attempt,
+            run=self._record.run if page else manifest.run,
+            label=manifest.label,
         )
         # A server takes no path of another machine as a source: there the logged model stands between.
-        source = f"models:/{model}" if is_server(client.tracking_uri) and place.startswith("file:") else place
-        made = client.create_model_version(
-            name, source, run, tags=about, description=page, await_creation_for=0, model_id=model or None
+        source = (
+            f"models:/{model}"
+            if model and is_server(self._client.tracking_uri) and place.startswith("file:")
+            else place
         )
-        version = made.version
-    former = client.get_registered_model(name).aliases.get(CHAMPION)
-    if former is not None and str(former) != str(version):
-        client.set_registered_model_alias(name, PREVIOUS, str(former))
-    client.set_registered_model_alias(name, CHAMPION, str(version))
-    about = {"stage": manifest.stage, "key": manifest.key, "attempt": manifest.attempt, "alias": CHAMPION}
-    Store(record.store).register(Registration(name=name, version=str(version), when=time.time(), **about))
-    return name, str(version)
+        made = self._client.create_model_version(
+            self.name, source, run or None, tags=about, description=page or None, await_creation_for=0, model_id=model or None
+        )  # fmt: skip
+        self._versions[manifest.attempt] = str(made.version)
+        return str(made.version)
+
+    def crown(self, version: str) -> None:
+        """Make a version the champion."""
+        former = self._client.get_registered_model(self.name).aliases.get(CHAMPION)
+        if former is not None and str(former) != version:
+            self._client.set_registered_model_alias(self.name, PREVIOUS, str(former))
+        self._client.set_registered_model_alias(self.name, CHAMPION, version)
+
+    def fill(self, noted: Sequence[Registration]) -> None:
+        """Give the aliases that nobody holds to the last versions that were champions; `noted` has them first."""
+        aliases = self._client.get_registered_model(self.name).aliases
+        ranked = list(dict.fromkeys(one.attempt for one in noted))
+        for alias, attempt in zip((CHAMPION, PREVIOUS), ranked, strict=False):
+            if alias not in aliases and attempt in self._versions:
+                self._client.set_registered_model_alias(self.name, alias, self._versions[attempt])
