@@ -10,6 +10,7 @@ import shlex
 import threading
 import time
 from collections.abc import Callable
+from textwrap import shorten
 from typing import Any
 
 from pipeline.store import Store
@@ -84,4 +85,4 @@ class Teller:
                     self._called = time.monotonic()
                     getattr(tracker, verb)(*arguments)
                 except Exception as fault:  # a tracker never fails a run
-                    self._silence(tracker, (str(fault) or repr(fault)).splitlines()[0])
+                    self._silence(tracker, shorten((str(fault) or repr(fault)).splitlines()[0], 160, placeholder="…"))
