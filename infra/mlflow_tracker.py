@@ -105,7 +105,7 @@ class MlflowTracker:
             for key, value in fields.manifest_metrics(manifest).items():
                 if child.values.get(key) != value:
                     child.point(self._batch, key, value, ended, child.steps.get(key, 0))
-            self._lineage.write(child.run, manifest)
+            self._lineage.write(child.run, manifest, state == "finished")
             tags |= fields.manifest_tags(manifest)
             built = self._built(child, manifest, tags) if state == "cached" else ""
         self._last = max(self._last, ended)
