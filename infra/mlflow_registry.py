@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from infra.mlflow_fields import place_of, registered_name, tags
-from infra.mlflow_home import is_server
+from infra.mlflow_fields import PREFIX, tags
 from infra.mlflow_lineage import MODEL, Lineage
+from infra.mlflow_model import CHAMPION, RegisteredModel
 from pipeline.manifest import Manifest, Registration
-from pipeline.store import Store
+from pipeline.store import Store, place_of
 from pipeline.tracker import RunRecord
 
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
 
-CHAMPION, PREVIOUS = "champion", "previous"
+WAITS = f"{PREFIX}waits"
+"""Tag of a run whose model becomes a version once the versions on record are there again."""
+Describe = Callable[[Manifest, str], str]
+"""The text on a version, of its manifest and its MLflow run."""
 
 
 def final_model(record: RunRecord) -> str:
@@ -51,16 +54,16 @@ def _nearest_model(record: RunRecord, label: str) -> str:
 
 
 def register(
-    client: MlflowClient, record: RunRecord, manifest: Manifest, run: str, lineage: Lineage, page: str
+    client: MlflowClient, record: RunRecord, manifest: Manifest, run: str, lineage: Lineage, describe: Describe
 ) -> tuple[str, str]:
     """Make `manifest` the champion of its dag, as a new version unless it is one already; its name and version.
 
     The version points at the artifact in the store and copies nothing; the store notes it, so that gc keeps it. The
     former champion becomes `previous`. What the store has noted decides where a run is told late, or MLflow was emptied:
-    versions get the numbers they had, and no run takes the place of a later one's champion. A model that was none of the
-    versions still to come back becomes one only after them: until then, its version is empty.
+    versions get the numbers they had, and no run takes the place of a later one's champion. A model that was no version
+    when later ones were becomes one once those are there again: till then, its version is empty (see `register_waiting`).
     """
-    model, store = Model(client, record, lineage), Store(record.store)
+    model, store = RegisteredModel(client, record, lineage), Store(record.store)
     noted = sorted((one for one in store.registered() if one.name == model.name), key=lambda one: int(one.version))
     version = model.version(manifest.attempt)
     if not version:
@@ -69,8 +72,9 @@ def register(
         if lost and before == lost and record.started < max(one.when for one in lost):
             return model.name, ""
         for former in filter(None, (store.manifest(f"{one.stage}/{one.key}/{one.attempt}") for one in before)):
-            model.add(former, lineage.builder(former)[1], "")
-        version = model.add(manifest, run, page)
+            builder = lineage.builder(former)[1]
+            model.add(former, builder, former.run, describe(former, builder))
+        version = model.add(manifest, run, record.run, describe(manifest, run))
     later = any(one.when >= record.started for one in noted)
     if not later:
         model.crown(version)
@@ -81,60 +85,27 @@ def register(
     return model.name, version
 
 
-class Model:
-    """The registered model of a dag in MLflow."""
+def waits(manifest: Manifest) -> dict[str, str]:
+    """The tag of a run whose model has no version yet."""
+    return tags(waits=place_of(manifest))
 
-    def __init__(self, client: MlflowClient, record: RunRecord, lineage: Lineage) -> None:
-        self._client, self._record, self._lineage = client, record, lineage
-        self.name = registered_name(record.dag)
-        if not client.search_registered_models(f"name = '{self.name}'"):
-            client.create_registered_model(self.name, description=f"The model that {record.dag} ends with.")
-        versions = client.search_model_versions(f"name = '{self.name}'")
-        self._versions = {found.tags.get("corpusmill.attempt", ""): str(found.version) for found in versions}
 
-    @property
-    def newest(self) -> int:
-        """The highest number of a version; 0 without any."""
-        return max(map(int, self._versions.values()), default=0)
-
-    def version(self, attempt: str) -> str:
-        """The version that an attempt is, or an empty string."""
-        return self._versions.get(attempt, "")
-
-    def add(self, manifest: Manifest, run: str, page: str) -> str:
-        """Make a version of `manifest`, which the MLflow run `run` made or found."""
-        place = place_of(self._record.store, manifest)
-        model = self._lineage.model(manifest) if run else ""
-        about = tags(
-            digest=manifest.digest,
-            key=manifest.key,
-            attempt=manifest.attempt,
-            run=self._record.run if page else manifest.run,
-            label=manifest.label,
-        )
-        # A server takes no path of another machine as a source: there the logged model stands between.
-        source = (
-            f"models:/{model}"
-            if model and is_server(self._client.tracking_uri) and place.startswith("file:")
-            else place
-        )
-        made = self._client.create_model_version(
-            self.name, source, run or None, tags=about, description=page or None, await_creation_for=0, model_id=model or None
-        )  # fmt: skip
-        self._versions[manifest.attempt] = str(made.version)
-        return str(made.version)
-
-    def crown(self, version: str) -> None:
-        """Make a version the champion."""
-        former = self._client.get_registered_model(self.name).aliases.get(CHAMPION)
-        if former is not None and str(former) != version:
-            self._client.set_registered_model_alias(self.name, PREVIOUS, str(former))
-        self._client.set_registered_model_alias(self.name, CHAMPION, version)
-
-    def fill(self, noted: Sequence[Registration]) -> None:
-        """Give the aliases that nobody holds to the last versions that were champions; `noted` has them first."""
-        aliases = self._client.get_registered_model(self.name).aliases
-        ranked = list(dict.fromkeys(one.attempt for one in noted))
-        for alias, attempt in zip((CHAMPION, PREVIOUS), ranked, strict=False):
-            if alias not in aliases and attempt in self._versions:
-                self._client.set_registered_model_alias(self.name, alias, self._versions[attempt])
+def register_waiting(
+    client: MlflowClient, experiment: str, record: RunRecord, lineage: Lineage, describe: Describe
+) -> None:
+    """Register the models of the dag of `record` that waited for those on record, in the order in which their runs began."""
+    waiting = client.search_runs([experiment], f"tags.`{WAITS}` LIKE '%'", order_by=["attributes.start_time ASC"])
+    for parent in waiting:
+        name, manifest = parent.data.tags["corpusmill.run"], Store(record.store).manifest(parent.data.tags[WAITS])
+        if manifest is None:
+            continue
+        wanted = f"tags.`corpusmill.run` = '{name}' and tags.`corpusmill.attempt` = '{manifest.attempt}'"
+        found = client.search_runs([experiment], wanted, max_results=1)
+        if not found:
+            continue
+        then = record.model_copy(update={"run": name, "started": parent.info.start_time / 1000})
+        model, version = register(client, then, manifest, found[0].info.run_id, lineage, describe)
+        if version:
+            for tag, value in tags(champion=f"{model}/{version}").items():
+                client.set_tag(parent.info.run_id, tag, value)
+            client.delete_tag(parent.info.run_id, WAITS)

@@ -152,13 +152,20 @@ class MlflowTracker:
         child = self._children.get(registry.final_model(self._record))
         if self._client is None or child is None or child.manifest is None:
             return
-        manifest, record = child.manifest, self._record
-        text = page.version_page(manifest, self._experiment, child.run, record)
-        name, version = registry.register(self._client, record, manifest, child.run, self._lineage, text)
+        manifest, record, lineage = child.manifest, self._record, self._lineage
+
+        def describe(made: Manifest, run: str) -> str:
+            return page.version_page(made, self._experiment, run, record)
+
+        name, version = registry.register(self._client, record, manifest, child.run, lineage, describe)
         if version:
             self._describe(state, page.version_link(f"{name} version {version}", name, version))
-            self._batch.tags(self._parent, fields.tags(champion=f"{name}/{version}"))
-            self._batch.flush()
+        self._batch.tags(
+            self._parent, fields.tags(champion=f"{name}/{version}") if version else registry.waits(manifest)
+        )
+        self._batch.flush()
+        if version:
+            registry.register_waiting(self._client, self._experiment, record, lineage, describe)
 
     def _open(self, label: str, moment: float) -> Child:
         """The run of a stage, created at the first sign of it."""

@@ -178,7 +178,7 @@ def part(small: Small, run: str, calls: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 7])
+@pytest.mark.parametrize("seed", [2, 3, 5])
 def test_after_runs_failures_kills_and_replays_in_any_order_both_tell_the_same(small: Small, seed: int) -> None:
     draw = random.Random(seed)
     deeds = [happens(small, draw, number) for number in range(6)]
