@@ -95,7 +95,10 @@ class Pin(_Record):
 
 
 class Registration(_Record):
-    """An attempt was registered as a version of a model: it and all it was made from is kept."""
+    """An attempt was registered as a version of a model: it and all it was made from is kept.
+
+    `when` is the beginning of the last run that ended with it; `alias` is what it became then.
+    """
 
     stage: str
     key: str

@@ -243,9 +243,13 @@ class Store:
             return ""
 
     def register(self, registration: Registration) -> None:
-        """Note that an attempt is a version of a registered model. A version is registered once."""
+        """Note that an attempt is a version of a registered model; of the words on one attempt the last `when` stands."""
         name = f".registered/{registration.name}-{registration.version}.json"
-        self.files.create(name, registration.model_dump_json(indent=1).encode())
+        text = registration.model_dump_json(indent=1).encode()
+        if not self.files.create(name, text):
+            known = self.read(Registration, name)
+            if known.attempt == registration.attempt and known.when < registration.when:
+                self.files.replace(name, text)
 
     def registered(self) -> list[Registration]:
         """Every version of every registered model. Raises StoreError for a record that cannot be read."""
