@@ -36,7 +36,7 @@ def plan_lines(plan: Plan, colour: bool) -> list[str]:
 
 def _priced(plan: Plan) -> bool:
     """Whether dollars are worth a column: something has a price, or rents a GPU whose price nobody knows."""
-    return any(entry.forecast.dollars is not None for entry in plan.waiting)
+    return any(entry.paid for entry in plan.waiting)
 
 
 def total_lines(plan: Plan, priced: bool) -> list[str]:
@@ -58,15 +58,15 @@ def total_lines(plan: Plan, priced: bool) -> list[str]:
         total += f" ({duration(plan.wall_seconds)} on this machine's cores)"
     if priced:
         money = [entry.forecast.dollars for entry in waiting if entry.forecast.dollars is not None]
-        total += f", {dollars(sum(money))}" + (
-            f" and {len(waiting) - len(money)} unpriced" if len(money) < len(waiting) else ""
-        )
+        total += f", {dollars(sum(money))}" if money else ", dollars unknown"
+        total += f" and {len(waiting) - len(money)} of unknown cost" if 0 < len(money) < len(waiting) else ""
     return [total]
 
 
 def end_lines(outcome: Outcome, colour: bool) -> list[str]:
     """What came of a run, stage by stage: state, time beside its forecast, CPU seconds, dollars, what is to be known."""
-    priced = any(made.cost.dollars is not None for made in outcome.manifests.values())
+    costs = [made.cost for made in outcome.manifests.values()]
+    priced = any(cost.dollars is not None or cost.gpu_seconds for cost in costs)
     rows, took, forecasts, cpu, spent = [], [0.0], list[float | None](), 0.0, list[float | None]()
     for label, entry in outcome.plan.entries.items():
         state, made = outcome.states.get(label, "skipped"), outcome.manifests.get(label)

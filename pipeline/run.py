@@ -82,14 +82,14 @@ def run(
     began = time.monotonic()
     whole, (dag, plan) = dag, select(dag, store, request)
     agree(plan, request)
-    outcome = Outcome(store=store, plan=plan, warnings=unpriced(plan, dag, request))
+    outcome, warnings = Outcome(store=store, plan=plan), unpriced(plan, dag, request)
     for label, entry in plan.entries.items():
         if entry.manifest:
             outcome.states[label], outcome.manifests[label] = "cached", entry.manifest
     _accept(plan, store, request)
     if plan.complete:
         if observer:
-            observer.planned(plan)
+            observer.planned(plan, warnings)
         with contextlib.suppress(StoreError):  # who may only read it uses it all the same
             note_use(store, outcome.manifests.values())
     else:
@@ -99,7 +99,7 @@ def run(
         part = "" if set(plan.entries) == set(whole.stages) else _part(request)
         driver = _Driver(dag, store, outcome, request, hands, observer, list(trackers()), name, dials, part)
         if observer:  # what cannot start at all was told before the plan
-            observer.planned(plan)
+            observer.planned(plan, warnings)
         with held(store.logs(outcome.run).with_name("lease")):  # who asks sees that it is alive
             driver.drive()
     outcome.seconds = time.monotonic() - began

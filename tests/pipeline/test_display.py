@@ -15,6 +15,7 @@ from pipeline.display import Display
 from pipeline.events import Event
 from pipeline.executor import Inline
 from pipeline.plan import plan
+from pipeline.request import Request
 from pipeline.run import Outcome, run
 from pipeline.store import Store
 from tests.pipeline.toys import Fails, Join, Say, Slow, Upper, line
@@ -120,6 +121,13 @@ def test_warnings_stand_before_the_last_line(tmp_path: Path) -> None:
     stream = io.StringIO()
     watched(line(), tmp_path, stream, trackers=lambda: [Broken()])
     assert stream.getvalue().splitlines()[-2] == "warning: broken stopped recording this run: no server"
+
+
+def test_what_max_cost_cannot_count_is_told_before_anything_starts(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    watched(line(), tmp_path, stream, request=Request(max_cost=1.0))
+    shown = stream.getvalue().splitlines()
+    assert shown.index("warning: --max-cost does not count what has no price: say, upper") < shown.index("  say …")
 
 
 def test_progress_is_told_each_ten_seconds_with_what_is_left_and_the_loss() -> None:
