@@ -55,7 +55,11 @@ class Display:
 
     def planned(self, plan: Plan, warnings: Sequence[str] = ()) -> None:
         """Show the plan, and what is to be known of it, before anything starts."""
-        if not plan.complete:
+        if plan.complete:
+            for entry in plan.entries.values():
+                if entry.accepts:
+                    self.line(f"{entry.label}: {entry.reason}")
+        else:
             for text in plan_lines(plan, self.colour):
                 self.line(text)
             self._warn(warnings)

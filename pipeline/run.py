@@ -21,7 +21,7 @@ from pipeline.job import Job
 from pipeline.keeping import note_use
 from pipeline.lease import held
 from pipeline.ledger import settle
-from pipeline.manifest import Acceptance, Manifest
+from pipeline.manifest import Acceptance, Cost, Manifest
 from pipeline.plan import Plan
 from pipeline.request import Request
 from pipeline.selection import agree, select, unpriced
@@ -37,7 +37,7 @@ NOTHING_ASKED = Request()
 @dataclass
 class Outcome:
     """How a run ended: a state for each label, a manifest for each that is cached or finished, the fault of each that failed
-    or was stopped."""
+    or was stopped; what this run spent on each, as far as it came to an end."""
 
     store: Store
     plan: Plan
@@ -45,6 +45,7 @@ class Outcome:
     states: dict[str, State] = field(default_factory=dict)
     manifests: dict[str, Manifest] = field(default_factory=dict)
     faults: dict[str, BaseException] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -158,7 +159,7 @@ class _Driver:
         finally:
             with contextlib.suppress(StoreError):  # a full disk was told by a stage
                 self.store.record(record.run, "end.json", self._end())
-                settle(self.store, record.run)
+                self.outcome.costs = settle(self.store, record.run)
             states = self.outcome.states
             self.teller.close(verdict([states.get(label, "stopped") for label in record.stages]))
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pipeline import plan as planning
 from pipeline.code import code_of
 from pipeline.dag import Dag
-from pipeline.errors import DagError, DecisionNeeded
+from pipeline.errors import DagError, DecisionNeeded, UsageError
 from pipeline.plan import Entry, Plan
 from pipeline.prices import hourly
 from pipeline.request import Request
@@ -38,6 +38,12 @@ def select(dag: Dag, store: Store, request: Request) -> tuple[Dag, Plan]:
         plan = _restricted(plan, dag, alone, "--only")
     elif request.start:
         plan = _restricted(plan, dag, _below(dag, start[0]), "--from")
+    for label in _labels(dag, (*request.rebuild, *request.accept)):
+        if label not in plan.entries:
+            raise DagError(
+                f"--from {start[0]} leaves {label} alone, of which something else is asked",
+                mend=f"leave out --from, or what is asked of {label}",
+            )
     return dag, plan
 
 
@@ -54,6 +60,8 @@ def _check_accepted(entry: Entry, dag: Dag) -> None:
     made = entry.manifest
     if entry.accepts or (made and not made.origin and made.code.digest != code_of(dag.stages[entry.label]).digest):
         return  # accepted now, or before: the same command may be given twice
+    if entry.forced:
+        raise UsageError(f"{entry.label} is both to be rebuilt and accepted", mend="give one of the two")
     if entry.state == "cached":
         raise DagError(f"{entry.label} is up to date: there is nothing to accept", mend="leave --accept out")
     what = "its inputs are not up to date" if entry.key is None else entry.reason

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import Dag
+from pipeline import Dag, Resources
 from pipeline.accounts import plan_lines
 from pipeline.dag import Dag as AnyDag
 from pipeline.display import Display
@@ -109,6 +109,16 @@ def test_failed_and_skipped_stages_are_told_and_counted(tmp_path: Path) -> None:
     assert "✗ fails: nothing is left\n  → give it more\n" in shown
     assert "– join: skipped, for a stage above it was not made\n" in shown
     assert re.search(r"toys: failed in [\d.]+ s \(2 finished, 1 failed, 1 skipped\)\n$", shown)
+
+
+def test_what_a_failed_or_stopped_stage_cost_stands_at_the_end(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    dear = Resources(dollars_per_hour=3.6e9)
+    slow = Slow(words=tuple("abcd"), resources=Resources(dollars_per_hour=3600, minutes=0.01))
+    watched(Dag(slow, Fails(words=Say().out, resources=dear)), tmp_path, stream)
+    rows = {row.split()[0]: row for row in stream.getvalue().splitlines()[-6:]}
+    assert re.match(r"slow +failed +[\d.]+ s +unknown +[\d.]+ s +\$[\d.]+ +stage 'slow' ran longer", rows["slow"])
+    assert re.match(r"fails +failed +[\d.]+ s +unknown +[\d.]+ s +\$[\d.,]+ +stage 'fails': ValueError", rows["fails"])
 
 
 def test_warnings_stand_before_the_last_line(tmp_path: Path) -> None:

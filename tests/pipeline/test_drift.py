@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import re
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from pipeline import Dag, DagError, Resources, UsageError
 from pipeline.accounts import plan_lines
 from pipeline.code import code_record
+from pipeline.display import Display
 from pipeline.errors import DecisionNeeded, StoreError
 from pipeline.executor import Inline
 from pipeline.plan import plan
@@ -136,6 +138,15 @@ def test_what_is_accepted_is_cached_from_then_on_with_who_when_and_why(
     reason = plan(project.dag(), store).entries["shout"].reason
     day = time.strftime("%Y-%m-%d", time.localtime(word.when))
     assert reason == f"accepted by ann on {day} (the same words), though {project.name}_words.py:shout changed"
+
+
+def test_what_is_accepted_is_told_though_nothing_runs(project: Project) -> None:
+    project.edit(SAME)
+    stream, request = io.StringIO(), Request(accept=("drifted",))
+    show = Display("toys", stream)
+    run(project.dag(), Store(project.root), name="toys", dials={}, executor=Inline, request=request, observer=show)
+    edited = f"{project.name}_words.py:shout changed"
+    assert stream.getvalue().splitlines() == [f"{label}: accepted now, though {edited}" for label in ("shout", "echo")]
 
 
 def test_all_that_drifted_is_accepted_or_rebuilt_by_one_word(project: Project) -> None:

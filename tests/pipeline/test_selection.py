@@ -61,6 +61,22 @@ def test_the_time_of_a_part_is_that_of_its_stages_alone(tmp_path: Path) -> None:
     assert planned.wall_seconds == planned.seconds and beside.wall_seconds == beside.seconds
 
 
+@pytest.mark.parametrize("asked", [{"start": "right", "rebuild": ("aside",)}, {"start": "aside", "rebuild": ("say",)}])
+def test_what_is_asked_of_a_stage_outside_the_part_is_refused_and_not_passed_over(
+    tmp_path: Path, asked: dict[str, object]
+) -> None:
+    execute(tree(), tmp_path)
+    with pytest.raises(DagError, match="--from (right|aside) leaves (aside|say) alone"):
+        execute(tree(), tmp_path, **asked)
+
+
+@pytest.mark.parametrize("asked", [{"start": "say"}, {"rebuild": ("Say",)}])
+def test_what_is_built_again_cannot_be_accepted(tmp_path: Path, asked: dict[str, object]) -> None:
+    execute(tree(), tmp_path)
+    with pytest.raises(UsageError, match="say is both to be rebuilt and accepted"):
+        execute(tree(), tmp_path, accept=("say",), **asked)
+
+
 def test_from_and_until_enclose_a_stretch(tmp_path: Path) -> None:
     execute(tree(), tmp_path)
     outcome = execute(tree(limit=2), tmp_path, start="right", until="right")
