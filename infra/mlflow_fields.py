@@ -32,11 +32,6 @@ def name(text: str) -> str:
     return re.sub(r"[^\w.\- /:]", "_", text).strip("/")[:LONGEST_NAME] or "_"
 
 
-def registered_name(dag: str) -> str:
-    """The dag's name as MLflow takes it for a model: without slashes and colons."""
-    return re.sub(r"[/:]+", "-", dag).strip("-") or "model"
-
-
 def params(settings: Mapping[str, Any]) -> dict[str, str]:
     """Settings as params: nested groups dotted, lists as JSON, long values cut with a note of their digest."""
     return {name(place): clip(value, LONGEST_PARAM) for place, value in _flat("", settings)}

@@ -15,17 +15,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline import canonical, digest
 from pipeline.code import code_record
+from pipeline.counted import counted
 from pipeline.elsewhere import Foreign, look, pour
 from pipeline.errors import SourceError, StoreError, UsageError
 from pipeline.files import check_writable
 from pipeline.lease import held
 from pipeline.machine import Meter, environment, machine
-from pipeline.manifest import Manifest
+from pipeline.manifest import Manifest, SourceRecord
 from pipeline.messages import nearest
 from pipeline.named import name_of
 from pipeline.stage import Stage
@@ -45,12 +46,14 @@ class Kind:
 
     `stage` stands for it in a dag, with the setting `digest`. `layout` says under which name each file that belongs to the
     artifact is kept; what it does not name is left out. `check` raises SourceError where those files, still under their own
-    names, are not of the kind, and returns what a person should know of them.
+    names, are not of the kind, and returns what a person should know of them. `count` gives the metrics ``from.SOURCE.documents``
+    of the files as they are kept, where NAME, what the address is called, stands for what names no source itself.
     """
 
     stage: type[Stage[Any]]
     layout: Callable[[Sequence[str]], Mapping[str, str]]
     check: Callable[[Path], list[str]]
+    count: Callable[[Path, str], Mapping[str, float]] = lambda folder, name: {}
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ def adopt(
     `tell` hears what takes long: that a copy begins, or that another process makes the same one.
     Raises UsageError for an unknown kind or an address of no use, SourceError for files that are not of the kind.
     """
-    kind, found, meter = _kind(word), look(address), Meter()
+    from pipeline.rendering import render
+
+    kind, found, meter, warning = _kind(word), look(address), Meter(), ""
     with _told(found.address):
         layout = kind.layout([file.name for file in found.files])
         _check_size([file for file in found.files if file.name in layout], most)
@@ -97,22 +102,29 @@ def adopt(
             notes = kind.check(copy.scratch)
         for name, kept in layout.items():
             os.replace(copy.scratch / name, copy.data / kept)
-        files = copy.seal()
+        files = copy.seal(kind.stage.makes.rendered)
         made = kind.stage(digest=digest.of_files(files))
+        metrics = dict(kind.count(copy.data, _called(found.address)))
         key = canonical.key(made, {})
         with store.attempt(stage, key, code.digest, waiting) as attempt:
             known = _here(store, stage, key)
             manifest = known or Manifest(
                 stage=stage, label=made.label, key=key, attempt=attempt.name, kind=made.makes.kind(), source=name_of(kind.stage),
                 settings=canonical.settings(made), inputs={}, files=files, digest=digest.of_files(files), code=code,
-                environment=environment(), machine=machine(), cost=meter.cost(), metrics={}, run="adopted",
+                environment=environment(), machine=machine(), cost=meter.cost(), metrics=metrics, run="adopted",
                 executor="adopt", created=time.time(), origin=_origin(found.address, licence),
+                rendered=made.makes.rendered,
+                sources={
+                    name: SourceRecord(at=found.address, licence=licence, revision=digest.of_files(files))
+                    for name in counted(metrics) or [_called(found.address)]
+                },
             )  # fmt: skip
             scratch, attempt.workspace = attempt.workspace, copy
             if not known:
                 store.publish(attempt, manifest)
+                warning = render(store, manifest)
             shutil.rmtree(scratch.folder)
-    return Adopted(manifest, bool(known), tuple(left_out), tuple(notes))
+    return Adopted(manifest, bool(known), tuple(left_out), (*notes, *([warning] if warning else [])))
 
 
 def _kind(word: str) -> Kind:
@@ -171,6 +183,11 @@ def _here(store: Store, stage: str, key: str) -> Manifest | None:
                 store.data(found)
                 return found
     return None
+
+
+def _called(address: str) -> str:
+    """The last part of the address, without what says how a file is read."""
+    return PurePosixPath(address).name.partition(".")[0] or address
 
 
 def _origin(address: str, licence: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
-from pipeline import ledger
+from pipeline import ledger, registered
 from pipeline.errors import StoreError, UsageError
 from pipeline.manifest import Manifest
 from pipeline.messages import nearest
@@ -63,16 +63,20 @@ def each(store: Store, read: Callable[[T], R], items: Iterable[T]) -> Iterator[R
 def find(store: Store, name: str, dag: str = "") -> str | Manifest:
     """The id of the run, or the manifest of the artifact, that `name` means; a label means its newest artifact, of `dag`.
 
+    A registered model means its champion; with ``@previous`` or ``@VERSION`` behind it another of its versions.
     Raises UsageError where it means nothing here, or more than one thing.
     """
     runs = ledger.runs(store)
     if name in runs:
         return name
-    if "/" in name:
+    version = None if dag else registered.find(store, name)
+    model = store.manifest(f"{version.stage}/{version.key}/{version.attempt}") if version else None
+    if "/" in name and model is None:
         return _at(store, name)
-    labelled = _labelled(store, name, dag, runs)
-    if labelled:
-        return _one(name, {f"--dag {drawn}": made for drawn, made in labelled.items()})
+    labelled = {} if "/" in name else _labelled(store, name, dag, runs)
+    if labelled or (version and model):
+        champion: dict[str, str | Manifest] = {f"{version.name}@{version.version}": model} if version and model else {}
+        return _one(name, {f"--dag {drawn}": made for drawn, made in labelled.items()} | champion)
     meant: dict[str, str | Manifest] = {}
     found = everything(store).manifests
     if len(name) >= SHORTEST:
@@ -98,6 +102,19 @@ def _unknown(store: Store, name: str, dag: str, known: list[str]) -> UsageError:
         f"did you mean {guess!r}?" if guess else "corpusmill runs lists the runs; an artifact has a label and a digest"
     )
     return UsageError(f"nothing in {store.url} is called {name!r}", mend=mend)
+
+
+def find_run(store: Store, name: str) -> str:
+    """The id of the run that `name`, its beginning, means; the last run without a name. Raises UsageError."""
+    runs = ledger.runs(store)
+    found = [name] if name in runs else [run for run in runs if run.startswith(name)]
+    if not runs:
+        raise UsageError(f"there are no runs in {store.url}", mend="corpusmill run DAG makes one")
+    if not found:
+        raise UsageError(f"no run in {store.url} is called {name!r}", mend="corpusmill runs lists the runs")
+    if name and len(found) > 1:
+        raise UsageError(f"{name} may mean {len(found)} runs: {', '.join(found[:8])}", mend="name one of them")
+    return found[0]
 
 
 def find_artifact(store: Store, name: str, dag: str = "") -> Manifest:

@@ -15,6 +15,7 @@ from pipeline.resources import Resources
 
 if TYPE_CHECKING:
     from pipeline.context import Context
+    from pipeline.manifest import SourceRecord
 
 __all__ = ["Field", "Settings", "Stage"]
 
@@ -98,6 +99,13 @@ class Stage(BaseModel, Generic[A]):
         The plan expects time in proportion to it, and to the bytes of the inputs where it is None.
         """
         return None
+
+    def sources(self) -> dict[str, SourceRecord]:
+        """What `run` reads from outside the store, by the name that its documents carry in their column `source`.
+
+        It enters the manifest, and is asked for before `run`. The lineage begins here: what no stage names, nobody finds again.
+        """
+        return {}
 
     def continues_until(self) -> float:
         """How far along `extends` the work is the same for every larger value, so that a state kept by then can be gone on from.

@@ -91,10 +91,10 @@ class AdoptModel(Stage[Model]):
 
 
 KINDS = {
-    "documents": Kind(AdoptDocuments, partial(tables.layout, "documents"), tables.documents),
-    "chats": Kind(AdoptChats, partial(tables.layout, "chats"), tables.chats),
+    "documents": Kind(AdoptDocuments, partial(tables.layout, "documents"), tables.documents, tables.from_documents),
+    "chats": Kind(AdoptChats, partial(tables.layout, "chats"), tables.chats, tables.from_chats),
     "preferences": Kind(AdoptPreferences, partial(tables.layout, "preferences"), tables.preferences),
     "tokenizer": Kind(AdoptTokenizer, tokenizer.layout, tokenizer.check),
-    "tokens": Kind(AdoptTokens, tokens.layout, tokens.check),
+    "tokens": Kind(AdoptTokens, tokens.layout, tokens.check, tokens.from_tokens),
     "model": Kind(AdoptModel, checkpoint.layout, checkpoint.check),
 }

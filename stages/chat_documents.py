@@ -28,10 +28,13 @@ class ChatDocuments(Stage[Documents]):
 
     def run(self, out: Documents, ctx: Context) -> None:
         """One shard."""
+        from stages.text.origins import from_sources
+
         counts = ctx.map(self._write, [0])
         if not counts[0][0]:
             raise StageFailed("there is no conversation to train on", mend="look at the stage that collects the chats")
         ctx.log(documents=counts[0][0], chats=counts[0][1])
+        ctx.log(**from_sources("documents", [{self.name: counts[0][0]}]))
 
     def _write(self, number: int, folder: Path) -> list[int]:
         from stages.text.shards import write_documents

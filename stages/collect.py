@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, field_validator
 
 from pipeline import Context, Field, Stage, StageFailed
 from pipeline.errors import SourceError
+from pipeline.manifest import SourceRecord
 from stages.kinds import Documents
 from stages.sources import Source, as_source
 from stages.text.extract import Extractor
@@ -61,9 +62,11 @@ class Collect(Stage[Documents]):
 
     def run(self, out: Documents, ctx: Context) -> None:
         """Group the files by size, read the groups through `ctx.map`, one or more shards each."""
+        from stages.text.origins import from_sources
+
         with self.origin.reading() as found:
             documents, empty = self._collect(found, ctx)
-        ctx.log(documents=documents, empty=empty)
+        ctx.log(documents=documents, empty=empty, **from_sources("documents", [{self.called: documents}]))
         if not documents:
             raise StageFailed(
                 f"{self.origin.at}: none of {empty} texts has any content",
@@ -88,6 +91,14 @@ class Collect(Stage[Documents]):
     def origin(self) -> Source:
         """The source as an object, however it was given."""
         return cast(Source, self.source)
+
+    @property
+    def called(self) -> str:
+        """What the column `source` says."""
+        return self.name or self.origin.package or "local"
+
+    def sources(self) -> dict[str, SourceRecord]:
+        return {self.called: self.origin.record()}
 
     def _form(self, name: str) -> Format | None:
         from stages.text.readers import format_of
@@ -117,7 +128,6 @@ class Collect(Stage[Documents]):
     def _documents(self, group: list[list[str]], empty: list[int]) -> Iterator[dict[str, str]]:
         from stages.text.shards import document
 
-        package = self.origin.at.partition(":")[2].partition("==")[0] if self.origin.at.startswith("pypi:") else "local"
         for name, path in group:
             for place, row in enumerate(self._rows(Path(path), name)):
                 metadata = {"licence": self.origin.licence, **{field: row.get(field) for field in self.metadata_fields}}
@@ -126,9 +136,7 @@ class Collect(Stage[Documents]):
                 for part, text in enumerate(texts):
                     if text:
                         where = f"{name}:{place}" + (f":{part}" if self.split else "")
-                        yield document(
-                            text, where, source=self.name or package, url=self.origin.url(name), metadata=metadata
-                        )
+                        yield document(text, where, source=self.called, url=self.origin.url(name), metadata=metadata)
 
     def _rows(self, path: Path, name: str) -> Iterator[dict[str, Any]]:
         from stages.text.readers import rows

@@ -10,6 +10,7 @@ from pydantic import field_validator
 
 from pipeline import Context, Field, Stage, StageFailed
 from pipeline.errors import SourceError
+from pipeline.manifest import SourceRecord
 from stages.kinds import Chats
 from stages.sources import Source, as_source
 
@@ -40,8 +41,13 @@ class CollectChats(Stage[Chats]):
     def _source(cls, value: object) -> object:
         return as_source(value)
 
+    def sources(self) -> dict[str, SourceRecord]:
+        return {self.source.called: self.source.record()}
+
     def run(self, out: Chats, ctx: Context) -> None:
         """One shard for each file."""
+        from stages.text.origins import from_sources
+
         with self.source.reading() as files:
             items = [(index, name, str(files[name])) for index, name in enumerate(sorted(files))]
             counts = ctx.map(self._shard, items, unit="files")
@@ -52,6 +58,7 @@ class CollectChats(Stage[Chats]):
                 mend='write one {"messages": […]} a line, and lower heldout',
             )
         ctx.log(chats=train + heldout, train=train, heldout=heldout)
+        ctx.log(**from_sources("chats", [{self.source.called: train}]))
 
     def _shard(self, item: tuple[int, str, str], folder: Path) -> dict[str, int]:
         from stages.text.readers import json_lines

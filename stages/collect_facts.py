@@ -8,6 +8,7 @@ from pydantic import field_validator
 
 from pipeline import Context, Field, Stage
 from pipeline.errors import SourceError
+from pipeline.manifest import SourceRecord
 from stages.kinds import Chats
 from stages.sources import Source, as_source
 
@@ -24,6 +25,9 @@ ELEMENTS = Source(
     sha256="30c53e0b5757181144cbf6472c72c9d3de19188991bf4c64681458c6fc9d3da0",
     licence="public domain",
 )
+
+SUMS = "sums"
+"""What the source of the questions that no table holds is called."""
 
 
 class CollectFacts(Stage[Chats]):
@@ -51,8 +55,13 @@ class CollectFacts(Stage[Chats]):
     def _source(cls, value: object) -> object:
         return as_source(value)
 
+    def sources(self) -> dict[str, SourceRecord]:
+        sums = {SUMS: SourceRecord(at="corpusmill:sums", licence="Apache-2.0")} if self.largest_operand >= 0 else {}
+        return {one.called: one.record() for one in (self.countries, self.elements)} | sums
+
     def run(self, out: Chats, ctx: Context) -> None:
         """One shard: training questions first, held-out ones after them."""
+        from stages.text.origins import by_source, from_sources
         from stages.tuning import conversations
         from stages.tuning.conversations import Chat, dialogue
 
@@ -64,6 +73,13 @@ class CollectFacts(Stage[Chats]):
         conversations.write(out.path / "part-00000.parquet", chats)
         heldout = sum(chat.split == "heldout" for chat in chats)
         ctx.log(chats=len(chats), train=len(chats) - heldout, heldout=heldout)
+        asked = by_source(self._from(chat.category) for chat in chats if chat.split == "train")
+        ctx.log(**from_sources("chats", [asked]))
+
+    def _from(self, category: str) -> str:
+        """The source of the questions of a category."""
+        made = {"element": self.elements.called, "sum": SUMS}
+        return made.get(category, self.countries.called)
 
     def _questions(self) -> list[Question]:
         from stages.facts import questions, tables

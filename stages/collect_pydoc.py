@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import field_validator
 
 from pipeline import Context, Field, Stage, StageFailed
+from pipeline.manifest import SourceRecord
 from stages.kinds import Documents
 from stages.text.extract import Extractor
 from stages.text.pydoc_modules import MODULES
@@ -48,8 +49,13 @@ class CollectPydoc(Stage[Documents]):
             raise ValueError(f"give names of modules, each once; not {wrong or list(modules)}")
         return modules
 
+    def sources(self) -> dict[str, SourceRecord]:
+        return {self.name: SourceRecord(at="pydoc", licence=self.licence, revision=f"Python {self.python}")}
+
     def run(self, out: Documents, ctx: Context) -> None:
         """Render in batches into scratch, then one shard of documents per batch."""
+        from stages.text.origins import from_sources
+
         if self.python != this_python():
             raise StageFailed(
                 f"the pages are wanted of Python {self.python}, but {this_python()} runs",
@@ -64,6 +70,7 @@ class CollectPydoc(Stage[Documents]):
         groups = [[number, str(folder), names] for number, names in enumerate(pages)]
         counts = ctx.map(self._read, groups, name="read")
         ctx.log(pages=sum(map(len, pages)), missing=len(missing), documents=sum(counts))
+        ctx.log(**from_sources("documents", [{self.name: sum(counts)}]))
         if not sum(counts):
             raise StageFailed(
                 f"no page of {len(self.modules)} modules has any text", mend="name modules that this Python has"

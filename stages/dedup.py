@@ -33,6 +33,7 @@ class Dedup(Stage[Documents]):
     def run(self, out: Documents, ctx: Context) -> None:
         """Signatures shard by shard into scratch, one judgement over all of them, then the shards again without what it drops."""
         from stages.text.duplicates import judge
+        from stages.text.origins import from_sources
 
         shards = [str(path) for given in self._given() for path in given.shards()]
         sizes = ctx.map(
@@ -47,9 +48,10 @@ class Dedup(Stage[Documents]):
             documents_in=sum(sizes),
             exact_duplicates=judgement.exact,
             near_duplicates=judgement.near,
-            documents_unique=sum(kept),
+            documents_unique=sum(sum(counts.values()) for counts in kept),
             pairs_compared=judgement.pairs,
         )
+        ctx.log(**from_sources("documents", kept))
 
     def _given(self) -> tuple[Documents, ...]:
         return self.documents if isinstance(self.documents, tuple) else (self.documents,)
@@ -62,16 +64,19 @@ class Dedup(Stage[Documents]):
             path, folder / f"sign-{number:05d}", ngram=self.ngram, permutations=self.bands * self.rows, seed=self.seed
         )
 
-    def _keep(self, item: list[Any], folder: Path) -> int:
+    def _keep(self, item: list[Any], folder: Path) -> dict[str, int]:
+        """Write what stays of a shard; return how many documents of each source that is."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         from stages.kinds import DOCUMENT_COLUMNS, write_shard
+        from stages.text.origins import by_source
 
         number, path, dropped = item
         table = pq.read_table(path, columns=list(DOCUMENT_COLUMNS))
         stays = [str(row) not in dropped for row in range(table.num_rows)]
-        write_shard(folder / f"part-{number:05d}.parquet", table.filter(pa.array(stays, pa.bool_())))
+        unique = table.filter(pa.array(stays, pa.bool_()))
+        write_shard(folder / f"part-{number:05d}.parquet", unique)
         ids = table["id"].to_pylist()
         schema = pa.schema(
             [("id", pa.string()), ("kept_id", pa.string()), ("how", pa.string()), ("similarity", pa.float64())]
@@ -81,4 +86,4 @@ class Dedup(Stage[Documents]):
             for row, why in dropped.items()
         ]
         write_shard(folder / "dropped" / f"part-{number:05d}.parquet", pa.Table.from_pylist(rows, schema=schema))
-        return sum(stays)
+        return by_source(unique["source"].to_pylist())

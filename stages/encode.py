@@ -53,7 +53,7 @@ class Encode(Stage[Tokens]):
     def _pack(self, parts: list[Path], index: Any, sources: list[str], folder: Path) -> dict[str, float]:
         import numpy as np
 
-        from stages.text.packing import ids_dtype, shuffled, split_index, write_split
+        from stages.text.packing import from_split, ids_dtype, shuffled, split_index, write_split
         from stages.text.tokenizer import boundary_id, load_tokenizer
 
         engine = load_tokenizer(self.tokenizer.path)
@@ -64,10 +64,13 @@ class Encode(Stage[Tokens]):
             if (part / "ids.bin").stat().st_size
         }
         folder.mkdir(parents=True, exist_ok=True)
-        splits = {}
+        splits, origins = {}, dict[str, float]()
         for name, entries in split_index(index, self.validation, self.test).items():
             times = [self.repeat.get(source, 1) if name == "train" else 1 for source in sources]
-            splits[name] = write_split(ids, shuffled(entries, times, self.seed), folder, name)
+            entries = shuffled(entries, times, self.seed)
+            splits[name] = write_split(ids, entries, folder, name)
+            if name == "train":
+                origins = from_split(entries, sources)
         info = {
             "boundary": boundary_id(engine, self.tokenizer.path),
             "dtype": "uint16" if dtype.itemsize == 2 else "uint32",
@@ -76,7 +79,7 @@ class Encode(Stage[Tokens]):
         }
         (folder / "tokens.json").write_text(json.dumps(info, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         counts = {f"{name}_{what}": float(splits[name][what]) for name in SPLITS for what in ("documents", "tokens")}
-        return counts | {"tokens": float(sum(splits[name]["tokens"] for name in SPLITS))}
+        return counts | {"tokens": float(sum(splits[name]["tokens"] for name in SPLITS))} | origins
 
     def _check(self, sources: list[str]) -> None:
         """Refuse to repeat what is not there: a misspelt source would silently weigh nothing."""

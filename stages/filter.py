@@ -65,14 +65,18 @@ class Filter(Stage[Documents]):
 
     def run(self, out: Documents, ctx: Context) -> None:
         """Judge shard by shard; a shard keeps its number and order."""
+        from stages.text.origins import from_sources
+
         shards = [[number, str(path)] for number, path in enumerate(self.documents.shards())]
         reasons: Counter[str] = Counter()
         total = kept = 0
-        for counts in ctx.map(self._shard, shards):
+        judged = ctx.map(self._shard, shards)
+        for counts in judged:
             total, kept = total + counts["in"], kept + counts["kept"]
             reasons.update(counts["dropped"])
         ctx.log(documents_in=total, documents_kept=kept, documents_dropped=total - kept)
         ctx.log(**{f"dropped.{reason}": count for reason, count in sorted(reasons.items())})
+        ctx.log(**from_sources("documents", [counts["from"] for counts in judged]))
         if not kept:
             why = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "the input is empty"
             raise StageFailed(
@@ -85,6 +89,7 @@ class Filter(Stage[Documents]):
         import pyarrow.parquet as pq
 
         from stages.kinds import write_shard
+        from stages.text.origins import by_source
         from stages.text.rules import judge
         from stages.text.shards import table
 
@@ -101,4 +106,5 @@ class Filter(Stage[Documents]):
         schema = pa.schema([(name, pa.string()) for name in ("id", "rule", "reason", "text")])
         write_shard(folder / "dropped" / f"part-{number:05d}.parquet", pa.Table.from_pylist(dropped, schema=schema))
         reasons = Counter(f"{row['rule']}.{row['reason']}" for row in dropped)
-        return {"in": len(rows), "kept": len(kept), "dropped": dict(sorted(reasons.items()))}
+        origins = by_source(row["source"] for row in kept)
+        return {"in": len(rows), "kept": len(kept), "dropped": dict(sorted(reasons.items())), "from": origins}

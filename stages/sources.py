@@ -11,6 +11,7 @@ from pydantic import field_validator
 
 from pipeline import Field, Settings
 from pipeline.errors import SourceError
+from pipeline.manifest import SourceRecord
 from stages.text import digests, packages
 
 
@@ -70,6 +71,21 @@ class Source(Settings):
             after = "gone"
         if after != before:
             raise SourceError(f"the source {self.at!r} changed while it was read", mend="run again")
+
+    def record(self) -> SourceRecord:
+        """Where it is, under which licence, and its pin; of local files without one what they hold now."""
+        return SourceRecord(at=self.at, licence=self.licence, revision=self.sha256 or self.now(fetch=False))
+
+    @property
+    def package(self) -> str:
+        """The name of the package, empty for local files."""
+        return packages.parse(self.at)[0] if self._packaged else ""
+
+    @property
+    def called(self) -> str:
+        """What it is called where no column names it: its package, else the last part of the path that is no pattern."""
+        plain = [part for part in Path(self.at).parts if not digests.WILD.search(part)]
+        return self.package or (Path(plain[-1]).name.partition(".")[0] if plain else "") or "local"
 
     def url(self, name: str) -> str:
         """The address of the file `name`, free of machine paths."""

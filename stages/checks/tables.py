@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import SourceError
 from stages.kinds import DOCUMENT_COLUMNS
+from stages.text.origins import by_source, from_sources
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,6 +65,38 @@ def preferences(folder: Path) -> list[str]:
     """Check choices: three lists of messages in every row."""
     names = ("prompt", "chosen", "rejected")
     return _check(folder, "preferences", dict.fromkeys(names, MESSAGES), whole=names)
+
+
+def from_documents(folder: Path, name: str) -> dict[str, float]:
+    """The documents of each source, as metrics."""
+    import pyarrow.parquet as pq
+
+    parts = [pq.read_table(path, columns=["source"]) for path in sorted(folder.glob("*.parquet"))]
+    return from_sources("documents", [by_source(part["source"].to_pylist()) for part in parts])
+
+
+def from_chats(folder: Path, name: str) -> dict[str, float]:
+    """The conversations to train on, as metrics: all of the one source `name`."""
+    import pyarrow.parquet as pq
+
+    total = 0
+    for path in sorted(folder.glob("*.parquet")):
+        with pq.ParquetFile(path) as file:
+            if "metadata" not in file.schema_arrow.names:
+                total += file.metadata.num_rows
+                continue
+            for batch in file.iter_batches(batch_size=4096, columns=["metadata"]):
+                total += sum(_is_for_training(text) for text in batch.column("metadata").to_pylist())
+    return from_sources("chats", [{name: total}])
+
+
+def _is_for_training(metadata: str | None) -> bool:
+    """Whether a conversation is for training: unless its metadata names another split."""
+    try:
+        said = json.loads(metadata or "{}")
+    except ValueError:
+        return True
+    return not isinstance(said, dict) or said.get("split", "train") == "train"
 
 
 def _check(

@@ -32,6 +32,12 @@ def check(folder: Path) -> list[str]:
     return []
 
 
+def from_tokens(folder: Path, name: str) -> dict[str, float]:
+    """The documents and tokens of the training split, as metrics: all of the one source `name`."""
+    train = _info(folder / "tokens.json")["splits"]["train"]
+    return {f"from.{name}.{what}": float(train[what]) for what in ("documents", "tokens")}
+
+
 def _info(path: Path) -> dict[str, Any]:
     try:
         info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stages.text.origins import from_sources
 from stages.text.tokenizer import boundary_id, load_tokenizer
 
 Ids = npt.NDArray[Any]
@@ -132,6 +133,18 @@ def write_split(parts: Mapping[int, Ids], entries: Index, folder: Path, name: st
     lengths = entries["length"]
     (folder / f"{name}.idx").write_bytes((np.cumsum(lengths) - lengths).astype("<u8").tobytes())
     return {"documents": len(entries), "tokens": int(lengths.sum()), "bytes": int(entries["bytes"].sum())}
+
+
+def from_split(entries: Index, sources: Sequence[str]) -> dict[str, float]:
+    """Documents and tokens of a split by their source, as metrics; what stands in it twice counts twice."""
+    counts = {
+        "documents": np.bincount(entries["source"], minlength=len(sources)),
+        "tokens": np.bincount(entries["source"], weights=entries["length"], minlength=len(sources)),
+    }
+    found: dict[str, float] = {}
+    for what, of_source in counts.items():
+        found |= from_sources(what, [dict(zip(sources, of_source.tolist(), strict=True))])
+    return found
 
 
 def documents_of(folder: Path, name: str, dtype: np.dtype[Any]) -> Iterator[Ids]:

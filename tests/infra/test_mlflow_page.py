@@ -11,6 +11,7 @@ from infra.mlflow_home import home, is_server
 from infra.mlflow_page import Row, key_metric, run_page
 from infra.mlflow_registry import final_model
 from pipeline.cache import cache_folder
+from pipeline.registered import registered_name
 from pipeline.tracker import RunRecord, StageRecord
 
 
@@ -66,6 +67,7 @@ def test_a_very_big_dag_still_fits_into_a_description() -> None:
         ({"loss": 2.34567, "accuracy": 0.51239}, "accuracy 0.5124"),
         ({"tokens": 3_570_000.0}, "tokens 3,570,000"),
         ({"speed": 12.5}, "speed 12.5"),
+        ({"from.tales.documents": 5.0, "speed": 12.5}, "speed 12.5"),
         ({}, ""),
     ],
 )
@@ -81,7 +83,7 @@ def test_a_long_value_keeps_its_length_and_digest_within_the_limit() -> None:
 
 def test_names_keep_only_what_mlflow_takes() -> None:
     assert fields.name("bits/byte@step(1)") == "bits/byte_step_1_"
-    assert fields.registered_name("path/to/mine.py:mine") == "path-to-mine.py-mine"
+    assert registered_name("path/to/mine.py:mine") == "path-to-mine.py-mine"
 
 
 def test_records_stand_in_the_store_unless_the_environment_says_otherwise(tmp_path: Path) -> None:

@@ -130,7 +130,10 @@ def test_warnings_stand_before_the_last_line(tmp_path: Path) -> None:
 
     stream = io.StringIO()
     watched(line(), tmp_path, stream, trackers=lambda: [Broken()])
-    assert stream.getvalue().splitlines()[-2] == "warning: broken stopped recording this run: no server"
+    warning = stream.getvalue().splitlines()[-2]
+    assert warning.startswith(
+        "warning: broken stopped recording this run: no server; to record it later: corpusmill track "
+    )
 
 
 def test_what_max_cost_cannot_count_is_told_before_anything_starts(tmp_path: Path) -> None:
