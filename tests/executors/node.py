@@ -123,10 +123,12 @@ def ray_node(on: Wire, environment: Mapping[str, str], hidden: Path, cpus: int =
             time.sleep(0.1)
         yield f"ray://{on.there}:{CLIENT_PORT}"
     finally:
-        below = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]
-        for process in below:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended by itself
+            below = psutil.Process(head.pid).children(recursive=True)
+            head.kill()
+            for process in below:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         head.wait()
         shutil.rmtree(home, ignore_errors=True)
 
