@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from infra.mlflow_fields import clip
 from infra.mlflow_home import WORKFLOW
+from pipeline.counted import plain
 from pipeline.manifest import Manifest
 from pipeline.tracker import RunRecord
 
@@ -46,7 +47,7 @@ def key_metric(metrics: Mapping[str, float]) -> str:
     for wanted in KEY_METRICS:
         if wanted in metrics:
             return f"{wanted} {number(metrics[wanted])}"
-    first = next(iter(metrics), None)
+    first = next(iter(plain(metrics)), None)
     return "" if first is None else f"{first} {number(metrics[first])}"
 
 
@@ -122,7 +123,7 @@ def version_page(manifest: Manifest, experiment: str, run: str, record: RunRecor
     """A version of the registered model: what made it, from which artifacts, and its last figures."""
     lines = [f"The model that stage {run_link(manifest.label, experiment, run)} of **{record.dag}** made."]
     lines += [f"- made from {given.label}: `{given.digest[:16]}`" for given in manifest.inputs.values()]
-    lines += [f"- {name}: {number(value)}" for name, value in list(manifest.metrics.items())[:12]]
+    lines += [f"- {name}: {number(value)}" for name, value in list(plain(manifest.metrics).items())[:12]]
     lines += [f"- content digest `{manifest.digest}`, {manifest.size:,} bytes, by reference in the store"]
     return "\n".join(lines)
 

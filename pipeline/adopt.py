@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline import canonical, digest
 from pipeline.code import code_record
+from pipeline.counted import counted
 from pipeline.elsewhere import Foreign, look, pour
 from pipeline.errors import SourceError, StoreError, UsageError
 from pipeline.files import check_writable
@@ -85,8 +86,6 @@ def adopt(
     `tell` hears what takes long: that a copy begins, or that another process makes the same one.
     Raises UsageError for an unknown kind or an address of no use, SourceError for files that are not of the kind.
     """
-    from pipeline.lineage import counted
-
     kind, found, meter = _kind(word), look(address), Meter()
     layout = kind.layout([file.name for file in found.files])
     left_out = [file.name for file in found.files if file.name not in layout] + [f"{name}/" for name in found.folders]

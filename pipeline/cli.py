@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import cli_adopt, cli_care, cli_ledger, cli_sources
+from pipeline import cli_adopt, cli_care, cli_ledger, cli_lineage, cli_sources
 from pipeline.cli_options import DEFAULT_STORE, DagName, Dials, StoreRoot
 from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped, UsageError, no_space
 
@@ -137,6 +137,7 @@ def _watched(dag: Any, store: Any, name: str, dials: Any, executor: str, tracker
 
 for command in (
     *(cli_adopt.adopt, cli_ledger.runs, cli_ledger.show, cli_ledger.diff),
+    *(cli_lineage.lineage, cli_lineage.impact),
     *(cli_care.verify, cli_care.pin, cli_care.unpin, cli_care.gc),
 ):
     app.command()(command)

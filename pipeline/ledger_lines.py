@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.compare import Differences
+from pipeline.counted import plain
 from pipeline.ledger import Account
 from pipeline.manifest import Cost
 from pipeline.tables import dollars, duration, figure, size, style, table
@@ -85,6 +86,7 @@ def artifact_lines(shown: dict[str, Any], cost: Cost, lost: Cost) -> list[str]:
             "dropped": shown["dropped"],
             "accepted": "; ".join(f"by {word['who']} for code {word['code'][:12]} {word['why']}".strip() for word in shown["accepted"]),
             "origin": _flat(shown["origin"]),
+            "read": "; ".join(f"{name}: {_flat(one)}" for name, one in shown["sources"].items()),
             "extended": f"from {shown['extended_from']}" if shown["extended_from"] else "",
             "can go on": f"with more {shown['extends']}, from {shown['resume_at']:g}" if shown["resume"] else "",
             "work": f"{figure(shown['flops'])} floating-point operations" if shown["flops"] else "",
@@ -92,7 +94,7 @@ def artifact_lines(shown: dict[str, Any], cost: Cost, lost: Cost) -> list[str]:
             "lost": cost_line(lost) if lost.wall_seconds else "",
             "machine": _flat({**shown["machine"], **shown["environment"]}),
             "asked for": _flat({name: value for name, value in shown["resources"].items() if value}),
-            "metrics": _flat({name: figure(value) for name, value in shown["metrics"].items()}),
+            "metrics": _flat({name: figure(value) for name, value in plain(shown["metrics"]).items()}),
             "packages": _flat(shown["code"]["packages"]),
             "code": f"{shown['code']['digest'][:16]}, {len(shown['code']['definitions'])} definitions",
         }

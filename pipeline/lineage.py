@@ -14,12 +14,10 @@ from typing import NamedTuple
 
 from pipeline import ledger
 from pipeline.catalogue import each, everything
+from pipeline.counted import MEASURES, Figures, counted
 from pipeline.errors import StoreError
 from pipeline.manifest import InputRecord, Manifest, SourceRecord
 from pipeline.store import Store, place_of
-
-OWN = "from."
-"""How the metrics begin that say what a stage took of which source."""
 
 
 class Amount(NamedTuple):
@@ -33,10 +31,6 @@ class Amount(NamedTuple):
     tokens: float | None = None
     chats: float | None = None
     share: float | None = None
-
-
-MEASURES = ("documents", "tokens", "chats")
-Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -138,16 +132,6 @@ def final(store: Store, run: str) -> list[Manifest]:
     return [one for place, one in made.items() if place not in used]
 
 
-def counted(metrics: Mapping[str, float]) -> dict[str, Figures]:
-    """The metrics ``from.SOURCE.documents`` as figures, by source."""
-    found: dict[str, Figures] = {}
-    for metric, value in metrics.items():
-        name, _, what = metric.removeprefix(OWN).rpartition(".")
-        if metric.startswith(OWN) and what in MEASURES:
-            found.setdefault(name, {})[what] = value
-    return found
-
-
 def _inputs(made: Manifest) -> dict[str, str]:
     return {field: _at(given) for field, given in made.inputs.items()}
 
@@ -182,7 +166,7 @@ def _ordered(known: Mapping[str, Manifest], ends: Iterable[str]) -> Iterator[tup
 def _hop(place: str, made: Manifest, hops: Mapping[str, Hop]) -> Hop:
     inputs = {field: at for field, at in _inputs(made).items() if at in hops}
     own = counted(made.metrics)
-    figures = own or _inherited(inputs, hops) | {name: {} for name in made.sources}
+    figures = own or {name: {} for name in made.sources} | _inherited(inputs, hops)
     parents = tuple(dict.fromkeys(inputs.values()))
     given = [hops[at].origins for at in parents]
     origins = {name: (name,) if name in made.sources else _origins(name, given) for name in figures}
@@ -208,12 +192,11 @@ def _inherited(inputs: Mapping[str, str], hops: Mapping[str, Hop]) -> dict[str, 
                     figures[what] = figures.get(what, 0.0) + value
     found: dict[str, Figures] = {}
     for name in dict.fromkeys(name for total in by_field.values() for name in total):
-        held = [total[name] for total in by_field.values() if name in total]
-        best = [figures for figures in held if "tokens" in figures] or held
-        found[name] = {
-            what: max(one[what] for one in best if what in one) for what in MEASURES if any(what in one for one in best)
-        }
-    return found  # fmt: skip
+        every = [total[name] for total in by_field.values() if name in total]
+        best = [figures for figures in every if "tokens" in figures] or every
+        greatest = {what: max((one[what] for one in best if what in one), default=None) for what in MEASURES}
+        found[name] = {what: value for what, value in greatest.items() if value is not None}
+    return found
 
 
 def _shared(figures: Mapping[str, Figures]) -> dict[str, Amount]:

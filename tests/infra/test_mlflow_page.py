@@ -67,6 +67,7 @@ def test_a_very_big_dag_still_fits_into_a_description() -> None:
         ({"loss": 2.34567, "accuracy": 0.51239}, "accuracy 0.5124"),
         ({"tokens": 3_570_000.0}, "tokens 3,570,000"),
         ({"speed": 12.5}, "speed 12.5"),
+        ({"from.tales.documents": 5.0, "speed": 12.5}, "speed 12.5"),
         ({}, ""),
     ],
 )

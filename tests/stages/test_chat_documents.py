@@ -46,3 +46,9 @@ def test_so_many_stand_together_and_the_seed_orders_them(tmp_path: Path) -> None
 def test_without_a_conversation_to_train_on_it_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="there is no conversation to train on"):
         made(chats(tmp_path / "given", train=0), tmp_path / "out")
+
+
+def test_its_documents_are_counted_under_their_own_name(tmp_path: Path) -> None:
+    ctx = Context.local(tmp_path / "out")
+    ChatDocuments(chats=chats(tmp_path / "given"), together=8).run(Documents(tmp_path / "out" / "data"), ctx)
+    assert ctx.metrics["from.chats.documents"] == ctx.metrics["documents"] == 3

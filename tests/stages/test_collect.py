@@ -191,3 +191,27 @@ def test_a_file_that_changes_while_it_is_read_is_one_clear_error(tmp_path: Path)
 def test_a_split_that_is_no_regular_expression_is_refused_when_the_dag_is_drawn() -> None:
     with pytest.raises(DagError, match="not a regular expression"):
         Collect(source="a.txt", split="(")
+
+
+def test_its_source_is_on_record_with_licence_and_content_and_counted_under_the_name_of_the_column(
+    tmp_path: Path,
+) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in ("a.txt", "b.txt"):
+        (raw / name).write_text(f"A tale of {name}.")
+    stage = Collect(source=Source(at=str(raw), licence="MIT"), name="tales")
+    ctx = Context.local(tmp_path / "work")
+    stage.run(Documents(tmp_path / "work" / "data"), ctx)
+    assert ctx.metrics["from.tales.documents"] == 2
+    (record,) = (stage.sources()[name] for name in ("tales",))
+    assert (record.at, record.licence, len(record.revision)) == (str(raw), "MIT", 64)
+    (raw / "a.txt").write_text("Another tale.")
+    assert stage.sources()["tales"].revision != record.revision
+
+
+def test_a_package_is_named_by_itself_and_by_its_pin_and_not_fetched_for_that() -> None:
+    pinned = Collect(source=Source(at="pypi:no-such-package==1.0/a/*.txt", sha256="ab" * 32))
+    bare = Collect(source="pypi:no-such-package==1.0/a/*.txt")
+    assert pinned.sources()["no-such-package"].revision == "ab" * 32
+    assert bare.sources()["no-such-package"].revision == ""

@@ -82,3 +82,13 @@ def test_a_line_that_is_no_utf8_is_named(tmp_path: Path) -> None:
 def test_no_chat_at_all_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="no chat to train on"):
         collected(tmp_path, [""])
+
+
+def test_its_source_is_named_by_the_file_and_its_training_chats_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text("\n".join(chats(50)))
+    stage, ctx = CollectChats(source=str(tmp_path / "*.jsonl"), heldout=0.3), Context.local(tmp_path / "work")
+    stage.run(Chats(tmp_path / "work" / "data"), ctx)
+    assert list(stage.sources()) == [tmp_path.name.partition(".")[0]], "the folder, where the file is a pattern"
+    assert list(CollectChats(source=str(tmp_path / "mine.jsonl")).sources()) == ["mine"]
+    (counted,) = (value for name, value in ctx.metrics.items() if name.startswith("from."))
+    assert counted == ctx.metrics["train"] < 50

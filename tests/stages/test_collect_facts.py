@@ -60,3 +60,12 @@ def test_a_table_of_another_shape_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "core.py").write_text("nothing = 0\n", encoding="utf-8")
     with pytest.raises(SourceError, match="element_base"):
         CollectFacts(**given).run(Chats(tmp_path / "work" / "data"), Context.local(tmp_path / "work"))
+
+
+def test_every_training_question_is_counted_under_the_table_that_it_comes_from(tmp_path: Path) -> None:
+    stage, ctx = CollectFacts(**tables(tmp_path / "tables"), largest_operand=9), Context.local(tmp_path / "work")
+    stage.run(Chats(tmp_path / "work" / "data"), ctx)
+    counted = {name: value for name, value in ctx.metrics.items() if name.startswith("from.")}
+    assert set(counted) == {f"from.{name}.chats" for name in stage.sources()}
+    assert sum(counted.values()) == ctx.metrics["train"]
+    assert set(CollectFacts().sources()) == {"countryinfo", "periodictable", "sums"}

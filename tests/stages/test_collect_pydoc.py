@@ -89,3 +89,11 @@ def test_what_is_no_name_of_a_module_is_refused_when_the_dag_is_drawn() -> None:
 def test_the_default_modules_are_distinct_and_none_tells_of_the_machine() -> None:
     assert len(set(MODULES)) == len(MODULES) >= 120
     assert not {"os", "posix", "sys", "site", "sysconfig", "platform", "antigravity", "this"} & set(MODULES)
+
+
+def test_its_source_is_this_python_under_its_licence(tmp_path: Path) -> None:
+    stage, ctx = CollectPydoc(modules=("time",)), Context.local(tmp_path)
+    stage.run(Documents(tmp_path / "data"), ctx)
+    (record,) = stage.sources().values()
+    assert (record.licence, record.revision) == ("PSF-2.0", f"Python {this_python()}")
+    assert ctx.metrics["from.pydoc.documents"] == ctx.metrics["documents"] > 0

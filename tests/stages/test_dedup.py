@@ -172,3 +172,14 @@ def test_no_pair_that_is_similar_survives_and_nothing_dissimilar_is_dropped(text
                 if name != row["id"] and (text == mine or jaccard(text, mine, 1) >= 0.6)
             ]
             assert partners and row["kept_id"] in kept
+
+
+def test_what_stays_is_counted_by_source(tmp_path: Path) -> None:
+    rows = [
+        document("the same text", str(place), source=source, url="", metadata={}) for place, source in enumerate("aab")
+    ]
+    rows += [document(" ".join(prose(seed)), "x", source="b", url="", metadata={}) for seed in (1, 2)]
+    write_documents(tmp_path / "given", "part-00000", rows)
+    _, ctx = unique(tmp_path / "work", Documents(tmp_path / "given"))
+    counted = {name: value for name, value in ctx.metrics.items() if name.startswith("from.")}
+    assert sum(counted.values()) == ctx.metrics["documents_unique"] == 3 and counted["from.b.documents"] >= 2

@@ -148,3 +148,16 @@ def test_repeating_an_unknown_source_is_one_clear_error(tokenizer: Tokenizer, tm
 def test_no_documents_are_one_clear_error(tokenizer: Tokenizer, tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="not one document"):
         encoded(tmp_path / "w", write(tmp_path / "d", []), tokenizer)
+
+
+def test_documents_and_tokens_of_each_source_are_counted_as_they_stand_in_train(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    ctx, out = Context.local(tmp_path / "w"), Tokens(tmp_path / "w" / "data")
+    Encode(documents=write(tmp_path / "d", ROWS, 3), tokenizer=tokenizer, repeat={"talk": 3}, validation=0.1).run(
+        out, ctx
+    )
+    train = Counter(dict(ROWS)[text] for text in texts(out, tokenizer, "train"))
+    assert {name: ctx.metrics[f"from.{name}.documents"] for name in ("tales", "talk")} == dict(train)
+    assert sum(ctx.metrics[f"from.{name}.tokens"] for name in ("tales", "talk")) == ctx.metrics["train_tokens"]
+    assert train["talk"] % 3 == 0 and train["tales"] < 100, "three times each; what validates is not counted"

@@ -115,3 +115,15 @@ def test_a_filter_without_rules_is_refused_when_the_dag_is_drawn(tmp_path: Path)
     for rules in ((), ("c4", "c4")):
         with pytest.raises(DagError, match="name at least one rule"):
             Filter(documents=Documents(tmp_path), rules=rules)
+
+
+def test_what_is_kept_is_counted_by_source(tmp_path: Path) -> None:
+    rows = [document(text, str(place), source=source, url="", metadata={}) for place, (source, text) in enumerate(
+        [("tales", TALE), ("talk", "Too short."), ("talk", TALE + " The end."), ("tales", TALE + " Good night."), ("web", "No.")]
+    )]  # fmt: skip
+    for number in (0, 1):
+        write_documents(tmp_path / "given", f"part-{number:05d}", rows[number::2])
+    ctx, out = Context.local(tmp_path / "work"), Documents(tmp_path / "work" / "data")
+    Filter(documents=Documents(tmp_path / "given")).run(out, ctx)
+    counted = {name: value for name, value in ctx.metrics.items() if name.startswith("from.")}
+    assert counted == {"from.tales.documents": 2, "from.talk.documents": 1}
