@@ -92,10 +92,13 @@ def _box(node: Node, column: float, layer: int) -> str:
         f'<rect width="5" height="{HIGH}" rx="2" fill="{edge}"/>'
         f'<text x="13" y="18" font-weight="600" font-size="13" fill="#1a1a1a">{_fit(node.label, 22)}</text>'
         f'<text x="13" y="34" fill="{edge}">{_fit(second, 24)}</text>'
-        f'<text x="13" y="50" fill="#444">{_fit(node.metric, 24)}</text></g>'
+        f'<text x="13" y="50" fill="#444">{_fit(node.metric, 24, node.metric.rpartition(" ")[2])}</text></g>'
     )
 
 
-def _fit(text: str, most: int) -> str:
-    """`text` escaped, cut at the characters that a box holds; the whole stands in the box's title."""
-    return escape(text if len(text) <= most else text[: most - 1] + "…")
+def _fit(text: str, most: int, end: str = "") -> str:
+    """`text` escaped, cut at the characters that a box holds, its `end` kept; the whole stands in the box's title."""
+    if len(text) > most:
+        end = f" {end}" if 0 < len(end) < most / 2 else ""
+        text = text[: most - 1 - len(end)] + "…" + end
+    return escape(text)

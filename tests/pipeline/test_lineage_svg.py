@@ -67,3 +67,8 @@ def test_text_stays_text_and_what_a_box_cannot_hold_is_in_its_title() -> None:
 def test_the_same_dag_gives_the_same_picture() -> None:
     nodes = [Node(name, name) for name in CHAIN]
     assert drawing(nodes, EDGES) == drawing(nodes, list(EDGES))
+
+
+def test_a_figure_is_never_cut_off_for_a_long_name() -> None:
+    picture = drawing([Node("x", "dpo", metric="preference_accuracy_of_heldout 0.8611")], [])
+    assert ">preference_accur… 0.8611<" in picture

@@ -170,7 +170,9 @@ def test_a_server_that_is_not_there_is_one_error_within_seconds(s3: S3, tmp_path
     assert "Traceback" not in done.stderr and "secret" not in done.stderr
 
 
-def test_what_was_opened_at_one_address_does_not_answer_for_another(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_opened_at_one_address_does_not_answer_for_another(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files(s3_url).replace("a", b"1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StoreError, match="cannot be reached"):
