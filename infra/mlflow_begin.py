@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +27,10 @@ def find_experiment(client: MlflowClient, dag: str, artifacts: Path | None) -> s
 def common_tags(record: RunRecord) -> dict[str, str]:
     """Tags of the parent and of every child: the run, who started it, from which commit."""
     told = {
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": record.user,
         "mlflow.source.name": f"corpusmill run {record.dag}",
         "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": record.commit,
     }
-    try:
-        asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-        told["mlflow.source.git.commit"] = asked.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        pass  # not a repository, or no git: the run has no commit
-    return {**told, **fields.tags(run=record.run, executor=record.executor)}
+    known = {name: value for name, value in told.items() if value}
+    return {**known, **fields.tags(run=record.run, executor=record.executor)}

@@ -26,10 +26,15 @@ class Child:
     values: dict[str, float] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
+    heard: bool = True
+    """Whether `tail` comes from events, and not from what MLflow was told before."""
 
     def take(self, batch: Batch, event: Event) -> None:
         """Put an event into `batch`, or into the tail of the log."""
         if event.kind == "log":
+            if not self.heard:
+                self.tail.clear()
+                self.heard = True
             self.tail.append(str(event.data.get("line", "")))
         elif event.kind == "progress":
             done, total, unit = (event.data.get(part) for part in ("done", "total", "unit"))

@@ -28,21 +28,36 @@ class Lineage:
         self._everywhere: list[str] = []
         self._models: dict[str, str] = {}
 
-    def write(self, run: str, manifest: Manifest) -> None:
-        """Record what went into and came out of the attempt; a model becomes a LoggedModel once, then is found."""
+    def write(self, run: str, manifest: Manifest, built: bool) -> None:
+        """Record what went into and came out of the attempt, and whether this run built it or found it.
+
+        A model becomes a LoggedModel once, then is found; it is an output of the run that built it alone, though that be
+        told of after others that found it.
+        """
         from mlflow.entities import LoggedModelInput
 
         datasets = [self._dataset(given.label, given.digest, place, given) for place, given in manifest.inputs.items()]
         datasets.append(self._dataset(manifest.label, manifest.digest, "output", manifest, self._profile(manifest)))
-        known = [self._models[given.attempt] for given in manifest.inputs.values() if given.attempt in self._models]
-        models = [LoggedModelInput(model) for model in dict.fromkeys(known)]
-        self._client.log_inputs(run, datasets=datasets, models=models)
+        models = [self._models[given.attempt] for given in manifest.inputs.values() if given.attempt in self._models]
+        given_models = [LoggedModelInput(model) for model in dict.fromkeys(models)]
+        self._client.log_inputs(run, datasets=datasets, models=given_models)
         if manifest.kind == MODEL:
-            self._models[manifest.attempt] = self._find_model(manifest) or self._make_model(run, manifest)
+            self._model_of(run, manifest, built)
+
+    def _model_of(self, run: str, manifest: Manifest, built: bool) -> None:
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+        known = self._find_model(manifest)
+        model = known or self._make_model(run if built else None, manifest)
+        self._models[manifest.attempt] = model
+        outputs = self._client.get_run(run).outputs if known and built else None
+        if built and model not in [one.model_id for one in (outputs.model_outputs if outputs else [])]:
+            self._client.log_outputs(run, [LoggedModelOutput(model, 0)])
+        self._client.finalize_logged_model(model, LoggedModelStatus.READY)
 
     def model(self, manifest: Manifest) -> str:
-        """The id of the LoggedModel of an attempt that `write` has seen, or an empty string."""
-        return self._models.get(manifest.attempt, "")
+        """The id of the LoggedModel of an attempt, or an empty string."""
+        return self._models.get(manifest.attempt) or self._find_model(manifest)
 
     def builder(self, manifest: Manifest) -> tuple[str, str]:
         """Experiment and run of the stage run that built the attempt; empty strings where MLflow was not told of it."""
@@ -81,14 +96,10 @@ class Lineage:
                 return str(found[0].model_id)
         return ""
 
-    def _make_model(self, run: str, manifest: Manifest) -> str:
-        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-
+    def _make_model(self, run: str | None, manifest: Manifest) -> str:
         label = re.sub(r"[^\w-]", "-", manifest.label)
         about = tags(
             artifact=place_of(self._root, manifest), digest=manifest.digest, key=manifest.key, attempt=manifest.attempt
         )
         made = self._client.create_logged_model(self._experiment, label, run, tags=about, model_type="text-generation")
-        self._client.log_outputs(run, [LoggedModelOutput(made.model_id, 0)])
-        self._client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
         return str(made.model_id)

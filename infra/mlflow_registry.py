@@ -1,21 +1,27 @@
-"""The registered model of a dag: a version for each final model that a run ended with, the last one the `champion`."""
+"""The registered model of a dag: a version for each final model that a run ended with, that of the last run the `champion`."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from infra.mlflow_fields import place_of, tags
-from infra.mlflow_home import is_server
-from infra.mlflow_lineage import MODEL
+from infra.mlflow_fields import PREFIX, tags
+from infra.mlflow_lineage import MODEL, Lineage
+from infra.mlflow_model import RegisteredModel
 from pipeline.manifest import Manifest, Registration
-from pipeline.registered import CHAMPION, PREVIOUS, registered_name
+from pipeline.registered import CHAMPION, champions
 from pipeline.registered import register as note
-from pipeline.store import Store
+from pipeline.store import Store, place_of
 from pipeline.tracker import RunRecord
 
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
+
+WAITS = f"{PREFIX}waits"
+"""Tag of a run whose model becomes a version once the versions on record are there again."""
+Describe = Callable[[Manifest, str], str]
+"""The text on a version, of its manifest and its MLflow run."""
 
 
 def final_model(record: RunRecord) -> str:
@@ -50,34 +56,59 @@ def _nearest_model(record: RunRecord, label: str) -> str:
 
 
 def register(
-    client: MlflowClient, record: RunRecord, manifest: Manifest, run: str, model: str, page: str
+    client: MlflowClient, record: RunRecord, manifest: Manifest, run: str, lineage: Lineage, describe: Describe
 ) -> tuple[str, str]:
     """Make `manifest` the champion of its dag, as a new version unless it is one already; its name and version.
 
-    The version points at the artifact in the store and copies nothing; the store notes it, so that gc keeps it.
-    The former champion becomes `previous`.
+    The version points at the artifact in the store and copies nothing; the store notes it, so that gc keeps it. The
+    former champion becomes `previous`. What the store has noted decides where a run is told late, or MLflow was emptied:
+    versions get the numbers they had, and no run takes the place of a later one's champion. A model that was no version
+    when later ones were becomes one once those are there again: till then, its version is empty (see `register_waiting`).
     """
-    name, place = registered_name(record.dag), place_of(record.store, manifest)
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=f"The model that {record.dag} ends with.")
-    versions = client.search_model_versions(f"name = '{name}'")
-    version = next(
-        (found.version for found in versions if found.tags.get("corpusmill.attempt") == manifest.attempt), None
-    )
-    if version is None:
-        about = tags(
-            digest=manifest.digest, key=manifest.key, attempt=manifest.attempt, run=record.run, label=manifest.label
-        )
-        # A server takes no path of another machine as a source: there the logged model stands between.
-        source = f"models:/{model}" if is_server(client.tracking_uri) and place.startswith("file:") else place
-        made = client.create_model_version(
-            name, source, run, tags=about, description=page, await_creation_for=0, model_id=model or None
-        )
-        version = made.version
-    former = client.get_registered_model(name).aliases.get(CHAMPION)
-    if former is not None and str(former) != str(version):
-        client.set_registered_model_alias(name, PREVIOUS, str(former))
-    client.set_registered_model_alias(name, CHAMPION, str(version))
-    about = {"stage": manifest.stage, "key": manifest.key, "attempt": manifest.attempt, "alias": CHAMPION}
-    note(Store(record.store), Registration(name=name, version=str(version), when=time.time(), **about))
-    return name, str(version)
+    model, store = RegisteredModel(client, record, lineage), Store(record.store)
+    noted = sorted((one for one in store.registered() if one.name == model.name), key=lambda one: int(one.version))
+    version = model.version(manifest.attempt)
+    if not version:
+        lost = [one for one in noted if int(one.version) > model.newest]
+        before = list(takewhile(lambda one: one.attempt != manifest.attempt, lost))
+        if lost and before == lost and record.started < max(one.when for one in lost):
+            return model.name, ""
+        for former in filter(None, (store.manifest(f"{one.stage}/{one.key}/{one.attempt}") for one in before)):
+            builder = lineage.builder(former)[1]
+            model.add(former, builder, former.run, describe(former, builder))
+        version = model.add(manifest, run, record.run, describe(manifest, run))
+    order = champions(store, model.name)
+    later = any(one.when >= record.started for one in order)
+    if not later:
+        model.crown(version)
+    about = {"stage": manifest.stage, "key": manifest.key, "attempt": manifest.attempt}
+    mine = Registration(name=model.name, version=version, when=record.started, alias="" if later else CHAMPION, **about)
+    note(store, mine)
+    model.fill([*([] if later else [mine]), *reversed(order)])
+    return model.name, version
+
+
+def waits(manifest: Manifest) -> dict[str, str]:
+    """The tag of a run whose model has no version yet."""
+    return tags(waits=place_of(manifest))
+
+
+def register_waiting(
+    client: MlflowClient, experiment: str, record: RunRecord, lineage: Lineage, describe: Describe
+) -> None:
+    """Register the models of the dag of `record` that waited for those on record, in the order in which their runs began."""
+    waiting = client.search_runs([experiment], f"tags.`{WAITS}` LIKE '%'", order_by=["attributes.start_time ASC"])
+    for parent in waiting:
+        name, manifest = parent.data.tags["corpusmill.run"], Store(record.store).manifest(parent.data.tags[WAITS])
+        if manifest is None:
+            continue
+        wanted = f"tags.`corpusmill.run` = '{name}' and tags.`corpusmill.attempt` = '{manifest.attempt}'"
+        found = client.search_runs([experiment], wanted, max_results=1)
+        if not found:
+            continue
+        then = record.model_copy(update={"run": name, "started": parent.info.start_time / 1000})
+        model, version = register(client, then, manifest, found[0].info.run_id, lineage, describe)
+        if version:
+            for tag, value in tags(champion=f"{model}/{version}").items():
+                client.set_tag(parent.info.run_id, tag, value)
+            client.delete_tag(parent.info.run_id, WAITS)

@@ -14,6 +14,7 @@ from infra.mlflow_batch import Batch
 from infra.mlflow_begin import common_tags, find_experiment
 from infra.mlflow_child import Child
 from infra.mlflow_home import connect, home
+from infra.mlflow_known import Known
 from infra.mlflow_lineage import Lineage
 from pipeline.events import Event
 from pipeline.manifest import Manifest
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
 
 NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
-STATUS = {"cached": "FINISHED", "finished": "FINISHED", "failed": "FAILED", "skipped": "KILLED", "stopped": "KILLED"}
+STATUS = {
+    "cached": "FINISHED",
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "skipped": "KILLED",
+    "stopped": "KILLED",
+    "killed": "KILLED",
+}
 
 
 class MlflowTracker:
@@ -49,16 +57,12 @@ class MlflowTracker:
         self._lineage = Lineage(client, self._experiment, record.store)
         self._batch = Batch(client)
         self._common = common_tags(record)
-        wanted = f"tags.`corpusmill.run` = '{record.run}'"
-        self._known = {
-            found.data.tags.get("corpusmill.label", ""): found.info.run_id
-            for found in client.search_runs([self._experiment], wanted, max_results=1000)
-        }
+        self._known = Known(client, self._experiment, record.run)
         about = {**self._common, **fields.tags(dag=record.dag, dials=record.dials, store=record.store)}
-        self._parent = self._known.get("") or self._create(client, record.run, record.started, about)
+        self._parent = self._known.run("") or self._create(client, record.run, record.started, about)
         self._client = client
         self._last = record.started
-        self._batch.params(self._parent, fields.params(record.dials))
+        self._batch.params(self._parent, self._known.params("", fields.params(record.dials)))
         self._describe("running")
         self._batch.flush()
 
@@ -101,9 +105,10 @@ class MlflowTracker:
             for key, value in fields.manifest_metrics(manifest).items():
                 if child.values.get(key) != value:
                     child.point(self._batch, key, value, ended, child.steps.get(key, 0))
-            self._lineage.write(child.run, manifest)
+            self._lineage.write(child.run, manifest, state == "finished")
             tags |= fields.manifest_tags(manifest)
             built = self._built(child, manifest, tags) if state == "cached" else ""
+        self._last = max(self._last, ended)
         self._batch.tags(child.run, {**tags, NOTE: self._stage_page(label, child, built, fault)})
         self._describe("running")
         self._batch.flush()
@@ -129,11 +134,13 @@ class MlflowTracker:
             return
         for label, child in self._children.items():
             if label not in self._states:  # the run was cut short while this stage ran
-                child.state = "stopped"
-                self._batch.tags(child.run, fields.tags(state="stopped"))
+                child.state = "killed" if state == "killed" else "stopped"
+                self._batch.tags(child.run, fields.tags(state=child.state))
                 self._client.set_terminated(child.run, "KILLED", int(max(child.last, child.began) * 1000))
             for key, value in (child.manifest.metrics if child.manifest else {}).items():
-                self._batch.point(self._parent, (fields.name(f"{label}/{key}"), value, int(self._last * 1000), 0))
+                point = (fields.name(f"{label}/{key}"), value, int(self._last * 1000), 0)
+                if not self._known.has("", point[0], value):
+                    self._batch.point(self._parent, point)
         self._batch.tags(self._parent, fields.tags(state=state))
         self._describe(state)
         self._batch.flush()
@@ -145,32 +152,39 @@ class MlflowTracker:
         child = self._children.get(registry.final_model(self._record))
         if self._client is None or child is None or child.manifest is None:
             return
-        manifest, record = child.manifest, self._record
-        text = page.version_page(manifest, self._experiment, child.run, record)
-        name, version = registry.register(
-            self._client, record, manifest, child.run, self._lineage.model(manifest), text
+        manifest, record, lineage = child.manifest, self._record, self._lineage
+
+        def describe(made: Manifest, run: str) -> str:
+            return page.version_page(made, self._experiment, run, record)
+
+        name, version = registry.register(self._client, record, manifest, child.run, lineage, describe)
+        if version:
+            self._describe(state, page.version_link(f"{name} version {version}", name, version))
+        self._batch.tags(
+            self._parent, fields.tags(champion=f"{name}/{version}") if version else registry.waits(manifest)
         )
-        self._describe(state, page.version_link(f"{name} version {version}", name, version))
-        self._batch.tags(self._parent, fields.tags(champion=f"{name}/{version}"))
         self._batch.flush()
+        if version:
+            registry.register_waiting(self._client, self._experiment, record, lineage, describe)
 
     def _open(self, label: str, moment: float) -> Child:
         """The run of a stage, created at the first sign of it."""
         if label in self._children or self._client is None:
             return self._children[label]
         drawn = self._record.stages.get(label)
-        run = self._known.get(label)
-        if run is None:
+        child = self._known.child(label, moment)
+        if child is None:
             what = (
                 fields.tags(label=label, stage=drawn.stage, kind=drawn.kind, reason=drawn.reason)
                 if drawn
                 else fields.tags(label=label)
             )
             run = self._create(self._client, label, moment, {**self._common, **what, PARENT: self._parent})
-        self._children[label] = Child(run, "running", moment, moment)
+            child = Child(run, "running", moment, moment)
+        self._children[label] = child
         if drawn is not None:
-            self._batch.params(run, fields.params(drawn.settings))
-        return self._children[label]
+            self._batch.params(child.run, self._known.params(label, fields.params(drawn.settings)))
+        return child
 
     def _create(self, client: MlflowClient, name: str, moment: float, tags: dict[str, str]) -> str:
         made = client.create_run(self._experiment, int(moment * 1000), tags, name)

@@ -15,8 +15,9 @@ from infra.kept import RayHost
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.machine import machine
 
-START_SECONDS = 180.0
-"""Ray Serve is ready in 10 to 20 s on two idle cores."""
+START_SECONDS = 100.0
+"""Ray Serve is ready in 10 to 20 s on two idle cores; now and then it never is, and a second Ray is."""
+TRIES = 2
 
 
 class ServeCluster:
@@ -37,23 +38,29 @@ class ServeCluster:
                 "serving on Ray needs the package ray", mend="pip install 'corpusmill[ray]', or add --no-ray"
             ) from None
         has = machine()
-        self._host = host = RayHost(
-            "infra.serve_host", cpus=int(has["cpus"]), gpus=0, memory_gib=float(has["memory_gib"])
-        )
-        try:
-            host.send({**self._settings, "ray": host.settings})
-            self._await_ready(host)
-        except BaseException:
+        for left in reversed(range(TRIES)):
+            self._host = host = RayHost(
+                "infra.serve_host", cpus=int(has["cpus"]), gpus=0, memory_gib=float(has["memory_gib"])
+            )
+            try:
+                host.send({**self._settings, "ray": host.settings, "seconds": START_SECONDS})
+                if self._ready(host, last=not left):
+                    break
+            except BaseException:
+                self.close()
+                raise
             self.close()
-            raise
         return self
 
-    def _await_ready(self, host: RayHost) -> None:
+    def _ready(self, host: RayHost, *, last: bool) -> bool:
+        """Whether the service answers; False where it took too long and another try is left."""
         host.channel.settimeout(START_SECONDS)
         try:
             answer = json.loads(_read_line(host.channel) or b"{}")
         except TimeoutError:
-            answer = {"lost": f"not ready within {START_SECONDS:.0f} s"}
+            if not last:
+                return False
+            answer = {"lost": f"not ready within {START_SECONDS:.0f} s, {TRIES} times"}
         if not answer.get("ready"):
             kept = _keep_log(host.log)
             raise CorpusmillError(
@@ -61,6 +68,7 @@ class ServeCluster:
                 mend=f"see {kept}, or serve without Ray: --no-ray",
             )
         host.channel.settimeout(None)
+        return True
 
     def wait(self) -> None:
         """Return never but by Ctrl-C; raises CorpusmillError where the service dies."""

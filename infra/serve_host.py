@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import socket
 import sys
@@ -47,6 +48,7 @@ def main() -> None:
     channel.set_inheritable(False)
     with channel.makefile("rb") as lines:
         settings = json.loads(lines.readline())
+        faulthandler.dump_traceback_later(settings["seconds"] * 0.9)  # the log says where it hung
         try:
             start(settings["ray"])
             deploy(settings["folder"], settings["host"], settings["port"], settings["replicas"])
@@ -54,6 +56,7 @@ def main() -> None:
         except Exception as fault:  # whatever keeps it from starting is told in the driver's words
             traceback.print_exc()
             answer = {"lost": _last_line(fault)}
+        faulthandler.cancel_dump_traceback_later()
         channel.sendall(json.dumps(answer).encode() + b"\n")
         lines.read()
     serve.shutdown()  # type: ignore[no-untyped-call]

@@ -86,7 +86,9 @@ def adopt(
     `tell` hears what takes long: that a copy begins, or that another process makes the same one.
     Raises UsageError for an unknown kind or an address of no use, SourceError for files that are not of the kind.
     """
-    kind, found, meter = _kind(word), look(address), Meter()
+    from pipeline.rendering import render
+
+    kind, found, meter, warning = _kind(word), look(address), Meter(), ""
     layout = kind.layout([file.name for file in found.files])
     left_out = [file.name for file in found.files if file.name not in layout] + [f"{name}/" for name in found.folders]
     check_writable(store.files)
@@ -97,7 +99,7 @@ def adopt(
         notes = kind.check(copy.scratch)
         for name, kept in layout.items():
             os.replace(copy.scratch / name, copy.data / kept)
-        files = copy.seal()
+        files = copy.seal(kind.stage.makes.rendered)
         made = kind.stage(digest=digest.of_files(files))
         metrics = dict(kind.count(copy.data, _called(found.address)))
         key = canonical.key(made, {})
@@ -108,6 +110,7 @@ def adopt(
                 settings=canonical.settings(made), inputs={}, files=files, digest=digest.of_files(files), code=code,
                 environment=environment(), machine=machine(), cost=meter.cost(), metrics=metrics, run="adopted",
                 executor="adopt", created=time.time(), origin=_origin(found.address, licence),
+                rendered=made.makes.rendered,
                 sources={
                     name: SourceRecord(at=found.address, licence=licence, revision=digest.of_files(files))
                     for name in counted(metrics) or [_called(found.address)]
@@ -116,8 +119,9 @@ def adopt(
             scratch, attempt.workspace = attempt.workspace, copy
             if not known:
                 store.publish(attempt, manifest)
+                warning = render(store, manifest)
             shutil.rmtree(scratch.folder)
-    return Adopted(manifest, bool(known), tuple(left_out), tuple(notes))
+    return Adopted(manifest, bool(known), tuple(left_out), (*notes, *([warning] if warning else [])))
 
 
 def _kind(word: str) -> Kind:

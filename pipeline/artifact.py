@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pipeline.errors import DagError
 
@@ -19,6 +19,10 @@ class Artifact:
     """
 
     __slots__ = ("_path", "producer")
+
+    rendered: ClassVar[tuple[str, ...]] = ()
+    """Files at the top of the directory that are written from the records (`rendering`) once it is made, and may be written
+    again: they are never content. What a stage writes under such a name is dropped, and none reads one."""
 
     def __init__(self, path: Path | str | None = None, *, producer: Stage[Any] | None = None) -> None:
         self._path = None if path is None else Path(path)

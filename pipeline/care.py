@@ -55,6 +55,8 @@ def verify(store: Store, made: Manifest, read: Callable[[int], None] = lambda si
     for part, files in (("data", made.files), ("resume", made.resume)):
         place = f"{place_of(made)}/{part}"
         found = dict.fromkeys(store.files.below(place), "extra")
+        for name in made.rendered if part == "data" else ():
+            found.pop(name, None)
         for name, record in files.items():
             found[name] = _state(store, f"{place}/{name}", record)
             read(record.size)

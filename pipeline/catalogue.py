@@ -104,6 +104,19 @@ def _unknown(store: Store, name: str, dag: str, known: list[str]) -> UsageError:
     return UsageError(f"nothing in {store.url} is called {name!r}", mend=mend)
 
 
+def find_run(store: Store, name: str) -> str:
+    """The id of the run that `name`, its beginning, means; the last run without a name. Raises UsageError."""
+    runs = ledger.runs(store)
+    found = [name] if name in runs else [run for run in runs if run.startswith(name)]
+    if not runs:
+        raise UsageError(f"there are no runs in {store.url}", mend="corpusmill run DAG makes one")
+    if not found:
+        raise UsageError(f"no run in {store.url} is called {name!r}", mend="corpusmill runs lists the runs")
+    if name and len(found) > 1:
+        raise UsageError(f"{name} may mean {len(found)} runs: {', '.join(found[:8])}", mend="name one of them")
+    return found[0]
+
+
 def find_artifact(store: Store, name: str, dag: str = "") -> Manifest:
     """The artifact that `name` means. Raises UsageError, also where it means a run."""
     found = find(store, name, dag)

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import cli_adopt, cli_care, cli_ledger, cli_lineage, cli_sources
-from pipeline.cli_options import DEFAULT_STORE, DagName, Dials, StoreRoot
+from pipeline import cli_adopt, cli_card, cli_care, cli_ledger, cli_lineage, cli_sources, cli_track
+from pipeline.cli_options import DEFAULT_STORE, DagName, Dials, StoreRoot, TrackerName
 from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped, UsageError, no_space
 
 app = typer.Typer(
@@ -47,7 +47,6 @@ Above = Annotated[
 MaxCost = Annotated[
     float | None, typer.Option(metavar="DOLLARS", min=0, help="stop at the next commit when so much is spent")
 ]
-TrackerName = Annotated[str, typer.Option(help="who is told: mlflow, or none")]
 
 
 def _request(**asked: Any) -> Any:
@@ -136,9 +135,9 @@ def _watched(dag: Any, store: Any, name: str, dials: Any, executor: str, tracker
 
 
 for command in (
-    *(cli_adopt.adopt, cli_ledger.runs, cli_ledger.show, cli_ledger.diff),
+    *(cli_adopt.adopt, cli_ledger.runs, cli_ledger.show, cli_ledger.diff, cli_track.track),
+    *(cli_card.card, cli_care.verify, cli_care.pin, cli_care.unpin, cli_care.gc),
     *(cli_lineage.lineage, cli_lineage.impact),
-    *(cli_care.verify, cli_care.pin, cli_care.unpin, cli_care.gc),
 ):
     app.command()(command)
 app.add_typer(cli_sources.sources, name="sources")

@@ -55,17 +55,13 @@ def runs(
 
 def show(name: Thing = "", dag: DagOf = "", store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Show all that is on record of a run or an artifact."""
-    from pipeline import ledger
-    from pipeline.catalogue import find
+    from pipeline.catalogue import find, find_run
     from pipeline.ledger_lines import artifact_lines, run_lines
     from pipeline.store import Store
     from pipeline.tables import coloured
 
     opened = Store(store)
-    known = ledger.runs(opened) if not name else []
-    if not name and not known:
-        raise UsageError(f"there are no runs in {opened.url}", mend="corpusmill run DAG makes one")
-    found = find(opened, name, dag) if name else known[0]
+    found = find(opened, name, dag) if name else find_run(opened, "")
     if isinstance(found, str):
         one = _account(opened, found)
         _complain(one.complaints)

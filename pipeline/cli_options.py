@@ -12,4 +12,5 @@ Dials = Annotated[
 ]
 DEFAULT_STORE = ".corpusmill"
 StoreRoot = Annotated[str, typer.Option("--store", envvar="CORPUSMILL_STORE", help="root of all artifacts")]
+TrackerName = Annotated[str, typer.Option("--tracker", help="who is told: mlflow, or none")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -60,9 +60,14 @@ class Files(Protocol):
         """Remove the file or directory `name`, if it is there."""
         ...
 
-    def open(self, name: str, files: Mapping[str, FileRecord]) -> Path:
+    def lay(self, name: str, file: str, data: bytes) -> None:
+        """Write `file` into the directory published at `name`, in one act, whatever is there. Nobody sees half of it."""
+        ...
+
+    def open(self, name: str, files: Mapping[str, FileRecord], rendered: Collection[str] = ()) -> Path:
         """A local directory with what was published at `name`, every file of it verified against `files`.
 
+        What `rendered` names may be there or not, whatever it holds.
         Raises FileNotFoundError where there is none, and Unsound for a file that is not as recorded.
         """
         ...
@@ -112,11 +117,16 @@ class LocalFiles:
     def replace(self, name: str, data: bytes) -> None:
         self._write(name, data, os.replace)
 
-    def _write(self, name: str, data: bytes, into_place: Callable[[Path, Path], None]) -> bool:
+    def lay(self, name: str, file: str, data: bytes) -> None:
+        self._write(f"{name}/{file}", data, os.replace, self.local / name)  # half a file within would be a stray
+
+    def _write(
+        self, name: str, data: bytes, into_place: Callable[[Path, Path], None], beside: Path | None = None
+    ) -> bool:
         with explaining(self.url):
             target = self.local / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+            partial = (beside or target).with_name(f".{target.name}.{uuid.uuid4().hex}")
+            partial.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with partial.open("xb") as file:
                     file.write(data)
@@ -154,12 +164,12 @@ class LocalFiles:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.replace(self.local / name, folder)
 
-    def open(self, name: str, files: Mapping[str, FileRecord]) -> Path:
+    def open(self, name: str, files: Mapping[str, FileRecord], rendered: Collection[str] = ()) -> Path:
         path = self.local / name
         with explaining(self.url, reading=True):
             if not path.is_dir():
                 raise FileNotFoundError(str(path))
-            wrong = verified.faulty(path, files)
+            wrong = verified.faulty(path, files, rendered)
         if wrong:
             raise Unsound(f"{path / wrong[0]}")
         return path

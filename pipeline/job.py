@@ -197,7 +197,7 @@ class Job(BaseModel):
             sources = stage.sources()
             with limits.timed(), backend.limited(stage.resources.minutes):
                 self._run(store, emit, stage, ctx, attempt)
-            files = attempt.workspace.seal()
+            files = attempt.workspace.seal(stage.makes.rendered)
             if not files:
                 raise StageFailed(
                     f"stage {self.label!r} ended without writing a file", mend=f"{self.stage}.run must fill out.path"
@@ -209,7 +209,7 @@ class Job(BaseModel):
                 code=code, environment=environment(), machine=machine(held), cost=cost, lost=lost, metrics=ctx.metrics, flops=self.flops,
                 run=self.run, executor=executor, resources=self.resources, created=time.time(),
                 resume=attempt.workspace.seal_kept(), resume_at=attempt.workspace.kept(), extends=stage.extends,
-                extended_from=states.extended_from, sources=sources,
+                extended_from=states.extended_from, rendered=stage.makes.rendered, sources=sources,
             )  # fmt: skip
             store.publish(attempt, manifest)
         except BaseException:
@@ -217,8 +217,16 @@ class Job(BaseModel):
                 spent.tell()
             raise
         spent.published()
+        self._render(store, manifest, emit)
         emit("state", state="finished", key=attempt.key, attempt=attempt.name, digest=manifest.digest)
         return manifest
+
+    def _render(self, store: Store, made: Manifest, emit: Emitter) -> None:
+        """Write what is rendered from the record, now that there is one."""
+        from pipeline.rendering import render
+
+        if warning := render(store, made):
+            emit("log", line=warning)
 
     def _states(
         self, store: Store, stage: Stage[Any], attempt: Attempt, code: CodeRecord, inputs: Sequence[Manifest]

@@ -6,7 +6,7 @@ A record that cannot be read is named in `complaints`, and the rest is told.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,8 +15,8 @@ from pipeline.events import Event
 from pipeline.lease import is_held
 from pipeline.manifest import Cost
 from pipeline.spent import Session, total
-from pipeline.store import Store
-from pipeline.tracker import EndRecord, RunRecord, StageRecord
+from pipeline.store import Store, place_of
+from pipeline.tracker import EndRecord, RunRecord, StageRecord, State, verdict
 
 SILENT_SECONDS = 30.0
 """A run of another machine that has told nothing for so long is taken for dead: a heartbeat comes every few seconds."""
@@ -26,6 +26,7 @@ SETTLED = "account.json"
 """The account of a run that is over, as one record."""
 
 Ended = Literal["done", "failed", "stopped", "killed", "running"]
+ENDS: dict[State, Ended] = {"finished": "done", "failed": "failed", "stopped": "stopped"}
 
 
 class _Account(BaseModel):
@@ -77,6 +78,11 @@ def record(store: Store, run: str) -> RunRecord | None:
     return _read(store, RunRecord, f".runs/{run}/run.json", [])
 
 
+def end(store: Store, run: str) -> EndRecord | None:
+    """How a run ended, or None where nobody wrote that down: it was killed, or is still on."""
+    return _read(store, EndRecord, f".runs/{run}/end.json", [])
+
+
 def account(store: Store, run: str) -> Account | str:
     """The account of a run, or why there is none."""
     complaints: list[str] = []
@@ -90,6 +96,8 @@ def account(store: Store, run: str) -> Account | str:
     last = end.ended if end else max([begun.started, *(one.last for one in told.values())])
     alive = end is None and _alive(store, run, last)
     stages = {label: _stage(label, drawn, told[label], end, alive) for label, drawn in begun.stages.items()}
+    if not alive:
+        stages = {label: _published(store, run, label, one, told[label].first) for label, one in stages.items()}
     priced = [stage.cost.dollars for stage in stages.values() if stage.cost.dollars is not None]
     return Account(
         run=run,
@@ -135,10 +143,7 @@ def _alive(store: Store, run: str, last: float) -> bool:
 def _ended(end: EndRecord | None, alive: bool, stages: dict[str, StageAccount]) -> Ended:
     if end is None:
         return "running" if alive else "killed"
-    states = {stage.state for stage in stages.values()}
-    if "failed" in states:
-        return "failed"
-    return "done" if states <= {"cached", "finished"} else "stopped"
+    return ENDS[verdict({stage.state for stage in stages.values()})]
 
 
 def _stage(label: str, drawn: StageRecord, told: _Told, end: EndRecord | None, alive: bool) -> StageAccount:
@@ -152,7 +157,7 @@ def _stage(label: str, drawn: StageRecord, told: _Told, end: EndRecord | None, a
         stage=drawn.stage,
         state=state,
         reason=drawn.reason,
-        fault=told.fault if state == "failed" else "",
+        fault=(end.faults.get(label, "") if end else "") or (told.fault if state == "failed" else ""),
         attempt=(end.attempts.get(label, "") if end else "") or drawn.attempt or place,
         expected_seconds=drawn.expected_seconds,
         expected_dollars=drawn.expected_dollars,
@@ -161,12 +166,26 @@ def _stage(label: str, drawn: StageRecord, told: _Told, end: EndRecord | None, a
     )
 
 
+def _published(store: Store, run: str, label: str, one: StageAccount, first: str) -> StageAccount:
+    """The account of a stage that was cut short; where that was after its manifest, the stage has finished.
+
+    `first` is the first chunk of its events, in which it says what key it makes.
+    """
+    if one.state in ("killed", "stopped") and first:
+        folder, _, chunk = first.rpartition("/")
+        keys = {event.data.get("key") for event in _backwards(store, folder, [chunk], []) if event.kind == "state"}
+        for made in [made for key in keys if key for made in store.attempts(one.stage, str(key))]:
+            if (made.run, made.label) == (run, label):
+                return one.model_copy(update={"state": "finished", "attempt": place_of(made), "fault": ""})
+    return one
+
+
 class _Told:
     """The last that the events of one stage say: its sessions' costs, its state, its attempt, when it was heard of."""
 
     def __init__(self, store: Store, run: str, label: str, complaints: list[str]) -> None:
         self.sessions: list[Session] = []
-        self.over = self.fault = self.attempt = ""
+        self.over = self.fault = self.attempt = self.first = ""
         self.waiting = False
         self.last = 0.0
         folder = f".runs/{run}/events/{label}"
@@ -175,6 +194,7 @@ class _Told:
             if name.endswith(".jsonl") and not name.startswith("."):
                 jobs.setdefault(name.partition("-")[0], []).append(name)
         for names in jobs.values():
+            self.first = f"{folder}/{names[0]}"
             self._read(_backwards(store, folder, names, complaints))
 
     def _read(self, events: Iterator[Event]) -> None:
@@ -195,7 +215,7 @@ class _Told:
                 return
 
 
-def _backwards(store: Store, folder: str, names: list[str], complaints: list[str]) -> Iterator[Event]:
+def _backwards(store: Store, folder: str, names: Sequence[str], complaints: list[str]) -> Iterator[Event]:
     for name in reversed(names):
         for line in reversed(store.files.read(f"{folder}/{name}").decode(errors="replace").splitlines()):
             try:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.digest import FileRecord
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class _Record(BaseModel):
@@ -95,7 +95,10 @@ class Pin(_Record):
 
 
 class Registration(_Record):
-    """An attempt was registered as a version of a model: it and all it was made from is kept."""
+    """An attempt was registered as a version of a model: it and all it was made from is kept.
+
+    `when` is the beginning of the last run that ended with it; `alias` is what it became then.
+    """
 
     stage: str
     key: str
@@ -113,6 +116,7 @@ class Manifest(_Record):
     `flops` is the floating-point work that its settings declared. `resume` are the files in resume/, from which an
     attempt with more of the setting named in `extends` can go on: they hold the state at `resume_at` of it.
     `extended_from` names the attempt that this one went on from; `origin` says where an adopted artifact came from.
+    `rendered` are names in data/ that are no content: what lies there is written from records, and may change.
     `sources` is what it read from outside the store, by the name that its documents carry in their column `source`.
     """
 
@@ -143,6 +147,7 @@ class Manifest(_Record):
     extends: str = ""
     extended_from: str = ""
     origin: dict[str, str] = {}
+    rendered: tuple[str, ...] = ()
     sources: dict[str, SourceRecord] = {}
 
     @property

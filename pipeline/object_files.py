@@ -6,13 +6,14 @@ comes into a verified copy on this machine, laid out as the store is.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,6 +147,9 @@ class ObjectFiles:
         with self._asking():
             self._fs.pipe_file(self._at(name), data)
 
+    def lay(self, name: str, file: str, data: bytes) -> None:
+        self.replace(f"{name}/{file}", data)
+
     def remove(self, name: str) -> None:
         with self._asking():
             try:
@@ -171,19 +175,19 @@ class ObjectFiles:
             finally:
                 partial.unlink(missing_ok=True)
 
-    def open(self, name: str, files: Mapping[str, FileRecord]) -> Path:
+    def open(self, name: str, files: Mapping[str, FileRecord], rendered: Collection[str] = ()) -> Path:
         place = self.local / name
         with self._asking():
             place.mkdir(parents=True, exist_ok=True)
-            wrong = verified.faulty(place, files)
+            wrong = verified.faulty(place, files, rendered)
         for stray in set(wrong) - set(files):
             (place / stray).unlink(missing_ok=True)
         missing = [one for one in wrong if one in files]
         if missing:
-            self._fetch(name, {one: files[one] for one in missing}, place)
+            self._fetch(name, {one: files[one] for one in missing}, rendered, place)
         return place
 
-    def _fetch(self, name: str, files: Mapping[str, FileRecord], place: Path) -> None:
+    def _fetch(self, name: str, files: Mapping[str, FileRecord], rendered: Collection[str], place: Path) -> None:
         there = set(self.below(name))
         if not there:
             raise FileNotFoundError(f"{self.url}/{name}")
@@ -192,8 +196,11 @@ class ObjectFiles:
         arriving = place.with_name(f".arriving-{uuid.uuid4().hex}")  # nobody takes half a file for a stray
         try:
             together(lambda one: self.get(f"{name}/{one}", files[one], arriving / one), files)
+            for one in there & set(rendered):
+                with contextlib.suppress(FileNotFoundError, StoreError):  # it is no content: nothing fails without it
+                    (arriving / one).write_bytes(self.read(f"{name}/{one}"))
             with self._asking():
-                for one in files:
+                for one in (*files, *(one for one in rendered if (arriving / one).exists())):
                     (place / one).parent.mkdir(parents=True, exist_ok=True)
                     os.replace(arriving / one, place / one)
         finally:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from pipeline.plan import Plan
 from pipeline.request import Request
 from pipeline.selection import agree, select, unpriced
 from pipeline.store import Store, place_of
-from pipeline.telling import Teller
-from pipeline.tracker import EndRecord, RunRecord, StageRecord, State, Tracker
+from pipeline.telling import Teller, again
+from pipeline.tracker import EndRecord, RunRecord, StageRecord, State, Tracker, verdict
 from pipeline.watching import POLL_SECONDS, Observer, Watcher
-from pipeline.who import who
+from pipeline.who import commit, user, who
 
 NOTHING_ASKED = Request()
 
@@ -140,8 +141,9 @@ class _Driver:
         outcome.run = (
             f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{int(now % 1 * 1000):03d}{uuid.uuid4().hex[:3]}"
         )
-        self.teller = Teller(trackers, outcome.warnings)
+        self.teller = Teller(trackers, outcome.warnings, partial(again, store, outcome.run))
         self.name, self.dials = name, dials
+        self.told: dict[str, str] = {}
 
     def drive(self) -> None:
         record = self._record()
@@ -152,15 +154,23 @@ class _Driver:
                 self.store, record.run, list(record.stages), self.teller, self.observer, self.request.max_cost
             ) as self.watcher:
                 self._execute()
+            self._refresh()
         finally:
-            self.teller.close("finished" if self.outcome.ok else "failed")
             with contextlib.suppress(StoreError):  # a full disk was told by a stage
                 self.store.record(record.run, "end.json", self._end())
                 settle(self.store, record.run)
+            states = self.outcome.states
+            self.teller.close(verdict([states.get(label, "stopped") for label in record.stages]))
+
+    def _refresh(self) -> None:
+        """Let the cards of models tell the scores that have come."""
+        from pipeline.rendering import refresh
+
+        self.outcome.warnings += refresh(self.store, self.outcome.manifests.values())
 
     def _end(self) -> EndRecord:
         attempts = {label: place_of(manifest) for label, manifest in self.outcome.manifests.items()}
-        return EndRecord(ended=time.time(), states=self.outcome.states, attempts=attempts)
+        return EndRecord(ended=time.time(), states=self.outcome.states, attempts=attempts, faults=self.told)
 
     def _execute(self) -> None:
         try:
@@ -194,6 +204,8 @@ class _Driver:
                 )
                 for label, entry in self.outcome.plan.entries.items()
             },
+            user=user(),
+            commit=commit(),
         )
 
     def _submit(self) -> dict[str, Future[Manifest]]:
@@ -241,6 +253,8 @@ class _Driver:
 
     def _ended(self, label: str, state: State, manifest: Manifest | None, fault: str = "") -> None:
         self.outcome.states[label] = state
+        if fault:
+            self.told[label] = fault
         if manifest:
             self.outcome.manifests[label] = manifest
         self.watcher.ended(label, state, manifest, fault)

@@ -118,7 +118,7 @@ class Store:
 
     def data(self, manifest: Manifest) -> Path:
         """The local directory of an artifact, verified. Raises StoreError where its data has gone or is not as recorded."""
-        return self._opened(manifest, "data", manifest.files)
+        return self._opened(manifest, "data", manifest.files, manifest.rendered)
 
     def resume(self, manifest: Manifest) -> Path:
         """The local directory with the state that an attempt kept, verified. Raises StoreError as `data` does."""
@@ -132,14 +132,16 @@ class Store:
         """Whether the data of any of these attempts is still there."""
         return not all(map(self.is_dropped, made))
 
-    def _opened(self, manifest: Manifest, tree: str, files: Mapping[str, FileRecord]) -> Path:
+    def _opened(
+        self, manifest: Manifest, tree: str, files: Mapping[str, FileRecord], rendered: Sequence[str] = ()
+    ) -> Path:
         name = f"{place_of(manifest)}/{tree}"
         again = f"build it again with --rebuild {manifest.label}"
         if manifest.origin:
             again = f"adopt it again: corpusmill adopt {manifest.kind.lower()} {manifest.origin.get('from', 'PATH')}"
         mend = f"see what else is wrong with corpusmill verify; {again}"
         try:
-            return self.files.open(name, files)
+            return self.files.open(name, files, rendered)
         except FileNotFoundError:
             raise StoreError(f"the {tree} of {manifest.label} is missing: {self.url}/{name}", mend=mend) from None
         except Unsound as fault:
@@ -241,9 +243,13 @@ class Store:
             return ""
 
     def register(self, registration: Registration) -> None:
-        """Note that an attempt is a version of a registered model. A version is registered once."""
+        """Note that an attempt is a version of a registered model; of the words on one attempt the last `when` stands."""
         name = f".registered/{registration.name}-{registration.version}.json"
-        self.files.create(name, registration.model_dump_json(indent=1).encode())
+        text = registration.model_dump_json(indent=1).encode()
+        if not self.files.create(name, text):
+            known = self.read(Registration, name)
+            if known.attempt == registration.attempt and known.when < registration.when:
+                self.files.replace(name, text)
 
     def registered(self) -> list[Registration]:
         """Every version of every registered model. Raises StoreError for a record that cannot be read."""

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipeline.errors import StoreError
 from pipeline.events import Event, EventKind
 from pipeline.store import Store
@@ -80,6 +82,7 @@ class Follower:
     def __init__(self, store: Store, run: str, labels: list[str]) -> None:
         self._files, self._folder, self._labels = store.files, f".runs/{run}/events", labels
         self._seen: set[str] = set()
+        self.complaints: list[str] = []
         self._pause = REMOTE_SECONDS if store.files.remote else 0.0
         self._looked = float("-inf")
 
@@ -92,17 +95,27 @@ class Follower:
             return
         self._looked = time.monotonic()
         with contextlib.suppress(StoreError):  # the jobs themselves say what is wrong with the store
-            found = [name.rpartition("/") for name in self._files.below(self._folder)]
-            for label in self._labels:
-                yield from self._of(f"{label}/{name}" for folder, _, name in found if folder == label)
+            for events in self.each().values():
+                yield from events
+
+    def each(self) -> dict[str, Iterator[Event]]:
+        """For every label an iterator over its events that were not returned before. Raises StoreError."""
+        names: dict[str, list[str]] = {label: [] for label in self._labels}
+        for name in self._files.below(self._folder):
+            label = name.rpartition("/")[0]
+            if name not in self._seen and label in names and re.search(r"/\d[^/]*\.jsonl$", name):
+                names[label].append(name)
+        return {label: self._of(found) for label, found in names.items()}
 
     def _of(self, names: Iterable[str]) -> Iterator[Event]:
         for name in names:
-            if re.search(r"/\d[^/]*\.jsonl$", name) and name not in self._seen:
-                text = self._files.read(f"{self._folder}/{name}").decode()
-                self._seen.add(name)
-                for line in text.rstrip("\n").split("\n"):
+            text = self._files.read(f"{self._folder}/{name}").decode(errors="replace")
+            self._seen.add(name)
+            for line in text.rstrip("\n").split("\n"):
+                try:
                     yield Event.model_validate_json(line)
+                except ValidationError:
+                    self.complaints.append(f"{self._folder}/{name} holds a line that is no event")
 
 
 class LineWriter:

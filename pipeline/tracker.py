@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -9,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.events import Event
 from pipeline.manifest import Manifest
 
-State = Literal["cached", "finished", "failed", "skipped", "stopped"]
+State = Literal["cached", "finished", "failed", "skipped", "stopped", "killed"]
+"""How a stage or a run ended; ``killed`` is what a replay says of a run whose driver died."""
 
 
 class StageRecord(BaseModel):
@@ -45,6 +47,9 @@ class RunRecord(BaseModel):
     """The part that was asked for, as options of the command line; empty where the record holds a whole dag."""
     started: float
     stages: dict[str, StageRecord]
+    user: str = ""
+    commit: str = ""
+    """Of the repository that it was started in; empty outside of one."""
 
 
 class EndRecord(BaseModel):
@@ -58,10 +63,22 @@ class EndRecord(BaseModel):
     ended: float
     states: dict[str, State]
     attempts: dict[str, str] = {}
+    faults: dict[str, str] = {}
+    """What the trackers were told of each label that failed or was stopped."""
+
+
+def verdict(states: Collection[str]) -> State:
+    """How a run ended whose stages ended so."""
+    if "failed" in states:
+        return "failed"
+    return "finished" if set(states) <= {"cached", "finished"} else "stopped"
 
 
 class Tracker(Protocol):
-    """Called by one thread of the driver, in order; what it raises becomes a warning and nothing more."""
+    """Called by one thread of the driver, in order; what it raises becomes a warning and nothing more.
+
+    A replay (`pipeline.replay`) calls it in the same order, so what is told twice must be kept once.
+    """
 
     name: str
 

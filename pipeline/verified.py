@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from pipeline import digest
@@ -30,8 +30,10 @@ def stamp(path: Path) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def faulty(folder: Path, files: Mapping[str, FileRecord], *, anew: bool = False) -> list[str]:
-    """The names, sorted, of files below `folder` that are missing, not as recorded in `files`, or not in it.
+def faulty(
+    folder: Path, files: Mapping[str, FileRecord], rendered: Collection[str] = (), *, anew: bool = False
+) -> list[str]:
+    """The names, sorted, of files below `folder` that are missing, not as recorded in `files`, or not in it nor in `rendered`.
 
     What is found sound is remembered beside `folder`; with `anew`, every digest is taken whatever is remembered.
     """
@@ -46,7 +48,8 @@ def faulty(folder: Path, files: Mapping[str, FileRecord], *, anew: bool = False)
                 sound[name] = seen
     if sound != known:
         remember(memory, sound)
-    strays = {path.relative_to(folder).as_posix() for path in digest.files_below(folder)} - set(files)
+    strays = {path.relative_to(folder).as_posix() for path in digest.files_below(folder)}
+    strays -= {*files, *rendered}
     return sorted((set(files) - set(sound)) | strays)
 
 

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -194,9 +194,14 @@ class Workspace:
         below = {path: path.relative_to(self.folder).as_posix() for path in digest.files_below(self.resume)}
         return {path.relative_to(self.resume).as_posix(): self._files[name][2] for path, name in below.items()}
 
-    def seal(self) -> dict[str, FileRecord]:
-        """The record of every file below data/, reusing digests taken at commit where size and time still agree."""
+    def seal(self, rendered: Collection[str] = ()) -> dict[str, FileRecord]:
+        """The record of every file below data/, reusing digests taken at commit where size and time still agree.
+
+        What has one of the names in `rendered` is removed: it may have come along from an input, and is of that.
+        """
         sealed = {}
+        for name in rendered:
+            (self.data / name).unlink(missing_ok=True)
         for path in digest.files_below(self.data):
             name, within = path.relative_to(self.folder).as_posix(), path.relative_to(self.data).as_posix()
             known = name in self._files and self._unchanged(name)

@@ -52,8 +52,7 @@ class Dpo(Stage[Model]):
         return tuning_flops(self.model, 2 * self.steps * self.batch_size, self.max_length)
 
     def run(self, out: Model, ctx: Context) -> None:
-        """Write the tuned checkpoint with its tokenizer, generation config and model card."""
-        from stages.tuning import card
+        """Write the tuned checkpoint with its tokenizer and generation config."""
         from stages.tuning.trainer import Recipe, tune
 
         train, heldout = self._pairs()
@@ -91,8 +90,6 @@ class Dpo(Stage[Model]):
         settings = self.model_dump(include=set(Recipe.__dataclass_fields__))
         recipe = Recipe(**settings, gpu=self.resources.gpus > 0)
         tune(self.model.path, out.path, ctx, recipe, build, measure)
-        text = f"A chat model, tuned by Corpusmill on {len(train)} pairs of a right and a wrong answer of its own (DPO, TRL)."
-        card.write(out.path, "Chat model", text, settings | {"beta": self.beta})
         ctx.log(pairs=len(train), heldout_pairs=len(heldout))
 
     def _pairs(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -12,6 +12,9 @@ from pipeline import Artifact
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ORIGINAL_CARD = "README.original.md"
+"""What the author of an adopted model wrote of it."""
+
 DOCUMENT_COLUMNS = ("id", "text", "source", "url", "metadata")
 
 
@@ -78,9 +81,14 @@ class Tokens(Artifact):
 
 
 class Model(Artifact):
-    """A Hugging Face checkpoint: config.json, model.safetensors, tokenizer, generation_config.json; or a GGUF file beside them."""
+    """A Hugging Face checkpoint: config.json, model.safetensors, tokenizer, generation_config.json; or a GGUF file beside them.
+
+    Its model card, README.md, is written from the records.
+    """
 
     __slots__ = ()
+
+    rendered = ("README.md",)
 
 
 class Report(Artifact):

@@ -122,7 +122,7 @@ class Pretrain(Stage[Model]):
             report=told,
         )
         score = read(most=self.evaluate_tokens) if held_out.tokens > 1 else None
-        self._write(folder, model, data, score)
+        self._write(folder, model)
         ctx.log(
             step=None,
             **told.summary(),
@@ -161,25 +161,13 @@ class Pretrain(Stage[Model]):
             weight_decay=self.weight_decay, clip=self.clip, seed=self.seed, precision=self.precision, micro_batch=self.micro_batch,
         )  # fmt: skip
 
-    def _write(self, folder: Path, model: Llama, data: PackedTokens, score: float | None) -> None:
+    def _write(self, folder: Path, model: Llama) -> None:
         from stages.model import save
 
         for path in sorted(self.tokenizer.path.iterdir()):
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
-        save(model, folder, card=self._card(model, score))
-
-    def _card(self, model: Llama, score: float | None) -> str:
-        seen = self.steps * self.batch * self.sequence
-        lines = [
-            "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---",
-            "# A Llama pretrained with Corpusmill",
-            f"{model.parameter_count():,} parameters in {self.depth} blocks of width {model.config.width}, vocabulary "
-            f"{model.config.vocab_size:,}, sequence {self.sequence}; trained on {seen:,} tokens in {self.steps:,} updates.",
-        ]
-        if score is not None:
-            lines.append(f"Validation: {score:.3f} bits per byte.")
-        return "\n\n".join(lines) + "\n"
+        save(model, folder)
 
 
 def _resume(ctx: Context) -> Path | None:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from pipeline import Context, Field, Stage, StageFailed
-from stages.kinds import Model, Tokens
+from stages.kinds import ORIGINAL_CARD, Model, Tokens
 from stages.threads import cpus_by_threads
 
 if TYPE_CHECKING:
     from stages.quant.loss import Window
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.gguf", "quantization.json")
+CARDS = (*Model.rendered, ORIGINAL_CARD)
+"""What is said of the model before holds of that one."""
 
 
 class Quantize(Stage[Model]):
@@ -76,7 +78,7 @@ class Quantize(Stage[Model]):
     def _write(self, source: Path, target: Path) -> None:
         from stages.quant import gguf_export, int8_export
 
-        skipped = shutil.ignore_patterns(*WEIGHTS)
+        skipped = shutil.ignore_patterns(*WEIGHTS, *CARDS)
         shutil.copytree(source, target, dirs_exist_ok=True, ignore=skipped, copy_function=shutil.copyfile)
         if self.format == "int8":
             int8_export.export(source, target)

@@ -45,9 +45,9 @@ class Sft(Stage[Model]):
         return tuning_flops(self.model, self.steps * self.batch_size, self.max_length)
 
     def run(self, out: Model, ctx: Context) -> None:
-        """Write the tuned checkpoint with its tokenizer, generation config and model card."""
+        """Write the tuned checkpoint with its tokenizer and generation config."""
         from stages.text.tokenizer import unmarked
-        from stages.tuning import card, conversations
+        from stages.tuning import conversations
         from stages.tuning.trainer import Recipe, plain_rows, tune
 
         chats = conversations.read(self.chats, "train")
@@ -75,6 +75,4 @@ class Sft(Stage[Model]):
 
         settings = self.model_dump(include=set(Recipe.__dataclass_fields__))
         tune(self.model.path, out.path, ctx, Recipe(**settings, gpu=self.resources.gpus > 0), build)
-        text = f"A chat model, fine-tuned by Corpusmill on {len(chats)} conversations (supervised, TRL)."
-        card.write(out.path, "Chat model", text, settings)
         ctx.log(chats=len(chats), epochs=self.steps * self.batch_size / len(chats))

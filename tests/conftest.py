@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in _PATHS
 
 # Tables are cut at the edge of a terminal: one width for all tests, wherever they run.
 os.environ["COLUMNS"] = "140"
+
+# A busy machine is no fault of what is tested.
+hypothesis.settings.register_profile("corpusmill", deadline=None)
+hypothesis.settings.load_profile("corpusmill")
 
 # A shell starts what runs in its background deaf to Ctrl-C, and so would every process be that a test interrupts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -1,5 +1,6 @@
 """The pages people read tell the truth: their files and commands do what they say, and what they name is there."""
 
+import json
 import os
 import re
 import subprocess
@@ -83,6 +84,20 @@ def test_what_was_made_elsewhere_is_adopted_and_a_source_is_pinned(tmp_path: Pat
     assert re.search(r"raw/\*\.txt\s+changed since", changed), changed
     assert re.search(r"raw/\*\.txt: [0-9a-f]{12} → [0-9a-f]{12}", again), again
     assert re.search(r"collect\s+run .*source\.content", last), last
+
+
+@pytest.mark.slow
+def test_the_lineage_tells_what_a_model_was_made_of_and_what_holds_a_source(tmp_path: Path) -> None:
+    _, ran, made, down, chart, _, _, impact = follow(ROOT / "docs" / "lineage.md", tmp_path, dict(os.environ))
+    assert "6 finished" in ran
+    assert re.search(r"^  tales +\d+ .* 7\d\.\d % +CC0-1\.0 +[0-9a-f]{12} +tales$", made, re.MULTILINE), made
+    assert re.search(r"^pretrain · Model · .* ← encode, train-tokenizer$", down, re.MULTILINE), down
+    assert chart.startswith("flowchart LR") and (tmp_path / "lineage.html").read_text().startswith("<!doctype html>")
+    assert {"tales", "notes"} == set(json.loads((tmp_path / "lineage.json").read_text())["sources"])
+    assert re.search(r"^pretrain +Model ", impact, re.MULTILINE) and re.search(r"collect-notes .* goes ", impact), (
+        impact
+    )
+    assert re.search(r"5 artifacts hold it, 1 of them models; 4 would be rebuilt: about ", impact)
 
 
 def test_a_store_in_a_bucket_is_shared_by_machines(s3: S3, tmp_path: Path) -> None:

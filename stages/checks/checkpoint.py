@@ -14,9 +14,10 @@ from typing import Any
 from pipeline.errors import SourceError, StageFailed
 from stages.checks import tokenizer
 from stages.checks.safetensors import tensors
+from stages.kinds import ORIGINAL_CARD
 
 CONFIG, INDEX, GGUF = "config.json", "model.safetensors.index.json", "model.gguf"
-BESIDE = re.compile(r"generation_config\.json|quantization\.json|tokenizer\.model|README\.md|(LICENSE|NOTICE)[\w.-]*")
+BESIDE = re.compile(r"generation_config\.json|quantization\.json|tokenizer\.model|(LICENSE|NOTICE)[\w.-]*")
 WEIGHTS = re.compile(r"model(-(?P<number>\d{5})-of-(?P<all>\d{5}))?\.safetensors")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 MEND = "save it in safetensors: AutoModelForCausalLM.from_pretrained(…).save_pretrained(FOLDER)"
@@ -25,8 +26,16 @@ MOST = 1 << 31
 
 
 def layout(names: Sequence[str]) -> dict[str, str]:
-    """The weights with their config and tokenizer; a GGUF file becomes model.gguf. Raises SourceError where there are none."""
+    """The weights with their config and tokenizer; a GGUF file becomes model.gguf, README.md README.original.md.
+
+    README.md is where our own card goes; what the author wrote is content under a name of its own, so that it is never lost.
+    Raises SourceError where there are no weights.
+    """
     kept = {name: name for name in names if name in (CONFIG, INDEX, *tokenizer.NAMES) or BESIDE.fullmatch(name)}
+    theirs = next(
+        (name for name in (ORIGINAL_CARD, "README.md") if name in names), ""
+    )  # beside an original, README.md is ours
+    kept |= {theirs: ORIGINAL_CARD} if theirs else {}
     weights = [name for name in names if WEIGHTS.fullmatch(name)]
     exports = [name for name in names if name.endswith(".gguf")]
     if weights:

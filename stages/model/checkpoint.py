@@ -27,8 +27,8 @@ _BLOCK = {
 }
 
 
-def save(model: Llama, folder: Path, *, card: str = "") -> None:
-    """Write config.json, generation_config.json, model.safetensors and, where given, the model card README.md."""
+def save(model: Llama, folder: Path) -> None:
+    """Write config.json, generation_config.json and model.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config
     _write_json(folder / "config.json", config.to_hugging_face())
@@ -40,8 +40,6 @@ def save(model: Llama, folder: Path, *, card: str = "") -> None:
     }
     _write_json(folder / "generation_config.json", generation)
     safetensors.write(folder / "model.safetensors", to_hugging_face(model), {"format": "pt"})
-    if card:
-        (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def load_config(folder: Path | str) -> LlamaConfig:

@@ -19,7 +19,10 @@ from pipeline.store import Store
 DAGS = """
 from pipeline import Dag
 from tests.executors.stages_for_tests import Sleeps
-from tests.pipeline.toys import Slow
+from tests.pipeline.toys import Held, Slow
+
+def held(*, trace: str) -> Dag:
+    return Dag(Held(words=("a", "b"), trace=trace, gate="gate"))
 
 def slow(*, trace: str) -> Dag:
     return Dag(Slow(words=("a", "b", "c", "d"), trace=trace))
@@ -97,15 +100,16 @@ def test_a_stage_is_stopped_and_the_command_that_is_named_goes_on(tmp_path: Path
 
 
 def test_a_run_that_waits_for_another_is_stopped_alone(tmp_path: Path) -> None:
-    words = ("slow", "trace=trace", "--executor", "inline")
+    words = ("held", "trace=trace", "--executor", "inline")
     first = Driver(tmp_path, *words)
-    first.until((tmp_path / "trace").exists)
+    first.until(lambda: list(tmp_path.glob("store/.partial/held/*/*/")))  # its scratch, made once it holds the lease
     second = Driver(tmp_path, *words)
     second.until(lambda: any('"waiting"' in path.read_text() for path in tmp_path.glob("store/.runs/*/events/*/*")))
     second.process.send_signal(signal.SIGINT)
     second.stopped()
+    (tmp_path / "gate").touch()
     first.process.communicate(timeout=60)
-    assert first.process.returncode == 0 and (tmp_path / "trace").read_text() == "abcd"
+    assert first.process.returncode == 0 and (tmp_path / "trace").read_text() == "ab"
 
 
 def test_a_run_stopped_between_data_and_manifest_is_finished_by_the_next(tmp_path: Path) -> None:

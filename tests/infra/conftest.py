@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra.mlflow_tracker import MlflowTracker
+from tests.infra.small import Small, make_blank
 from tests.infra.told_runs import BEGAN, DAG, Find, build, record, say, tell_whole
 
 if TYPE_CHECKING:
@@ -65,3 +66,14 @@ def runs(client: MlflowClient) -> Find:
         return client.get_run(one.info.run_id)  # a search leaves out a run's models
 
     return find
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_blank(tmp_path_factory.mktemp("blank"))
+
+
+@pytest.fixture
+def small(tmp_path: Path, blank: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
+    """A store of its own with an empty MLflow."""
+    return Small(tmp_path, blank, monkeypatch.setenv)

@@ -1,5 +1,6 @@
 """corpusmill serve and chat, as a person runs them: real processes, real HTTP, one clear error each, nothing left behind."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from infra import serve_cluster
 from infra.served import find
-from pipeline.errors import UsageError
+from pipeline.errors import CorpusmillError, UsageError
 from stages.service.client import Client
 from tests.tiny_llama import trained
 
@@ -99,6 +101,17 @@ def test_a_killed_serve_command_takes_ray_with_it() -> None:
         while alive(below) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert alive(below) == set()
+
+
+def test_a_ray_that_is_never_ready_is_started_once_more_then_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_cluster, "START_SECONDS", 0.3)
+    before = descendants(os.getpid())
+    with (
+        pytest.raises(CorpusmillError, match=r"not ready within 0 s, 2 times\n.*--no-ray"),
+        serve_cluster.ServeCluster(trained()[1], "127.0.0.1", 1, 1),
+    ):
+        pass
+    assert descendants(os.getpid()) == before
 
 
 def test_a_port_in_use_is_one_clear_error_before_ray_starts() -> None:

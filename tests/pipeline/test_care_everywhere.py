@@ -39,7 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Manifest
     return root, build(root)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(draw=st.data())
 def test_after_any_gc_all_that_is_kept_has_its_ancestors_and_is_sound(
     whole: tuple[Path, list[Manifest]], draw: st.DataObject

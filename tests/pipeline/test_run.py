@@ -98,7 +98,10 @@ def test_a_tracker_that_breaks_is_a_warning_and_nothing_more(tmp_path: Path) -> 
             raise RuntimeError("no server")
 
     outcome = execute(line(), tmp_path, trackers=lambda: [Broken()])
-    assert outcome.ok and outcome.warnings == ["broken stopped recording this run: no server"]
+    again = f"corpusmill track {outcome.run} --store {tmp_path} --tracker broken"
+    assert outcome.ok and outcome.warnings == [
+        f"broken stopped recording this run: no server; to record it later: {again}"
+    ]
 
 
 def test_trackers_are_told_of_every_stage_in_order(tmp_path: Path) -> None:
@@ -141,7 +144,7 @@ def test_code_edited_while_a_run_is_on_is_never_passed_off_as_what_was_planned(t
     assert job.execute([], executor="inline").label == "say"
 
 
-def test_a_run_that_is_stopped_is_told_to_the_trackers_as_failed(tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_is_told_to_the_trackers_as_stopped(tmp_path: Path) -> None:
     told: list[str] = []
 
     class Told:
@@ -160,4 +163,4 @@ def test_a_run_that_is_stopped_is_told_to_the_trackers_as_failed(tmp_path: Path)
 
     with pytest.raises(KeyboardInterrupt):
         run(line(), Store(str(tmp_path)), name="toys", dials={}, executor=Stops, trackers=lambda: [Told()])  # type: ignore[list-item]
-    assert told[0] == "start" and "stage say" in told and told[-1] == "finish failed"
+    assert told[0] == "start" and "stage say" in told and told[-1] == "finish stopped"

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,15 @@ def told(root: Path, label: str) -> list[Session]:
     return [Session.model_validate(event.data) for event in events if event.kind == "cost"]
 
 
-def killed_after(stage: Stage[Any], store: Path | str, root: Path, second: str) -> None:
-    """Run `stage` in a process of its own, and kill that once a file has the name `second`, some time after a commit."""
+def killed_after(stage: Stage[Any], store: Path | str, passed: Callable[[], object]) -> None:
+    """Run `stage` in a process of its own, and kill that once it has `passed`, some time after a commit."""
     text = Job.of(stage, (), run="r", store=str(store)).model_dump_json()
     script = (
         "import sys; from pipeline.job import Job; Job.model_validate_json(sys.argv[1]).execute([], executor='inline')"
     )
     with subprocess.Popen([sys.executable, "-c", script, text]) as process:
         deadline = time.monotonic() + 60
-        while not list(root.rglob(second)) and time.monotonic() < deadline:
+        while not passed() and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
@@ -61,7 +61,7 @@ def test_a_killed_and_resumed_stage_costs_all_its_sessions_and_lost_what_lay_aft
 ) -> None:
     trace = tmp_path / "trace"
     stage = Breathes(words=("a", "b"), seconds=(0.5, 3.5), trace=str(trace), resources=PRICED)
-    killed_after(stage, tmp_path, tmp_path, "breathed-3.0")
+    killed_after(stage, tmp_path, lambda: list(tmp_path.rglob("breathed-3.0")))
     (scratch,) = (tmp_path / ".partial").glob("breathes/*/*/spent")
     (first,) = sessions(scratch)
     assert 0.5 <= first.committed.wall_seconds < first.cost.wall_seconds, (
@@ -81,12 +81,18 @@ def test_a_killed_and_resumed_stage_costs_all_its_sessions_and_lost_what_lay_aft
 
 def test_on_another_machine_the_account_comes_from_the_store(s3_url: str, tmp_path: Path) -> None:
     trace, cache = tmp_path / "trace", tmp_path / "cache"
-    stage = Breathes(words=("a", "b"), seconds=(0.2, 3.0), trace=str(trace))
-    killed_after(stage, s3_url, cache, "breathed-2.8")
+    stage = Breathes(words=("a", "b"), seconds=(0.2, 5.0), trace=str(trace))
+
+    def account() -> list[Session]:
+        names = [name for name in files(s3_url).below(".partial") if "/spent/" in name]
+        return [Session.model_validate_json(files(s3_url).read(f".partial/{name}")) for name in names]
+
+    killed_after(stage, s3_url, lambda: any(one.lost.wall_seconds > 0.5 for one in account()))
+    (first,) = account()
     shutil.rmtree(cache)
     manifest = execute(stage, s3_url)
-    assert trace.read_text() == "abb" and manifest.cost.wall_seconds > 3.0 + 2.0
-    assert 0 < manifest.lost.wall_seconds < manifest.cost.wall_seconds - 3.0
+    assert trace.read_text() == "abb" and manifest.cost.wall_seconds > first.cost.wall_seconds + 5.0
+    assert manifest.lost == first.lost and first.lost.wall_seconds > 0.5
     assert files(s3_url).below(".partial") == []
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
+
+import pytest
 
 from pipeline.telling import Teller
 
@@ -30,7 +33,7 @@ class Ear:
 def test_all_that_was_said_is_told_in_order_before_the_end() -> None:
     ear = Ear("ear")
     ear.go.clear()
-    teller = Teller([ear], [])
+    teller = Teller([ear], [], "track {}".format)
     for verb in ("start", "event", "event", "stage"):
         teller.say(verb, 1)
     assert ear.heard == [], "the one who tells does not wait"
@@ -43,12 +46,65 @@ def test_a_broken_tracker_is_silenced_once_and_the_others_go_on() -> None:
     warnings: list[str] = []
     broken, whole = Ear("broken", "event", "disk full\nat line 3"), Ear("whole")
     mute = Ear("mute", "start")
-    teller = Teller([broken, mute, whole], warnings)
+    teller = Teller([broken, mute, whole], warnings, "track {}".format)
     for verb in ("start", "event", "event"):
         teller.say(verb, 1)
     teller.close("failed")
     assert broken.heard == ["start"] and mute.heard == [] and whole.heard == ["start", "event", "event", "finish"]
     assert warnings == [
-        "mute stopped recording this run: RuntimeError('')",
-        "broken stopped recording this run: disk full",
+        "mute stopped recording this run: RuntimeError(''); to record it later: track mute",
+        "broken stopped recording this run: disk full; to record it later: track broken",
     ]
+
+
+def test_a_tracker_that_answers_no_more_holds_up_the_end_only_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.telling.PATIENCE", 0.3)
+    warnings: list[str] = []
+    deaf = Ear("deaf")
+    deaf.go.clear()
+    teller = Teller([deaf], warnings, "track {}".format)
+    teller.say("start", 1)
+    began = time.monotonic()
+    teller.close("finished")
+    assert 0.3 <= time.monotonic() - began < 5
+    assert warnings == ["deaf stopped recording this run: does not answer; to record it later: track deaf"]
+    deaf.go.set()
+    teller.thread.join(10)
+    assert deaf.heard == ["start"], "the call that was on ends; none follows it"
+
+
+def test_a_tracker_that_is_slow_but_moves_on_is_waited_for_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.telling.PATIENCE", 0.3)
+    monkeypatch.setattr("pipeline.telling.LONGEST", 1.5)
+
+    class Slow(Ear):
+        def event(self, _: object) -> None:
+            time.sleep(0.1)
+            self.heard.append("event")
+
+    for events, whole in ((5, True), (100, False)):
+        warnings: list[str] = []
+        slow = Slow("slow")
+        teller = Teller([slow], warnings, "track {}".format)
+        for _ in range(events):
+            teller.say("event", 1)
+        began = time.monotonic()
+        teller.close("finished")
+        assert time.monotonic() - began < 5 and (slow.heard[-1] == "finish", not warnings) == (whole, whole)
+
+
+def test_a_tracker_that_falls_far_behind_is_given_up_before_it_takes_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.telling.MOST", 50)
+    warnings: list[str] = []
+    deaf = Ear("deaf")
+    deaf.go.clear()
+    teller = Teller([deaf], warnings, "track {}".format)
+    for _ in range(1000):
+        teller.say("event", 1)
+    assert teller.calls.qsize() < 60 and [line.partition(";")[0] for line in warnings] == [
+        "deaf stopped recording this run: fell too far behind"
+    ]
+    deaf.go.set()
+    teller.close("finished")

@@ -164,8 +164,8 @@ class KilledElsewhere(RuleBasedStateMachine):
 
 TestKilled = Killed.TestCase
 TestKilledElsewhere = KilledElsewhere.TestCase
-TestKilledElsewhere.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
-TestKilled.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+TestKilledElsewhere.settings = settings(max_examples=30, stateful_step_count=20)
+TestKilled.settings = settings(max_examples=20, stateful_step_count=20)
 
 
 def test_a_rewrite_right_after_a_commit_is_not_taken_for_the_committed_file(tmp_path: Path) -> None:

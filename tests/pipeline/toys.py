@@ -95,6 +95,19 @@ class Slow(Say):
         return super()._say(word, folder)
 
 
+class Held(Say):
+    """Says its words once the file `gate` is there."""
+
+    gate: str = Field(description="file that is waited for, a minute at most")
+
+    def _say(self, word: str, folder: Path) -> int:
+        for _ in range(6000):
+            if Path(self.gate).exists():
+                break
+            time.sleep(0.01)
+        return super()._say(word, folder)
+
+
 class Silent(Stage[Words]):
     """Ends without writing anything."""
 

@@ -15,7 +15,6 @@ import pytest
 from pipeline import Context, Dag, DagError, SourceError, StageFailed, StoreError, UsageError
 from pipeline.adopt import Adopted, adopt
 from pipeline.executor import Inline
-from pipeline.manifest import SourceRecord
 from pipeline.plan import plan
 from pipeline.run import Outcome, run
 from pipeline.store import Store
@@ -24,7 +23,6 @@ from stages.chat_documents import ChatDocuments
 from stages.evaluation.answering import Manner, chat, stop_ids
 from stages.kinds import Chats
 from stages.sft import Sft
-from stages.text.shards import document, write_documents
 from stages.tuning import conversations
 from stages.tuning.conversations import Chat, dialogue
 from tests.s3 import S3
@@ -88,19 +86,6 @@ def test_its_origin_is_on_record(talk: Path, tmp_path: Path, monkeypatch: pytest
         "from": str(talk), "who": "ada", "licence": "MIT",
     }  # fmt: skip
     assert made.left_out == ("README.md", "loader.py")
-
-
-def test_its_sources_are_where_it_came_from_counted_by_the_column_where_there_is_one(
-    talk: Path, tmp_path: Path
-) -> None:
-    made = adopted(talk, tmp_path).manifest
-    assert made.sources == {"talk": SourceRecord(at=str(talk), licence="MIT", revision=made.digest)}
-    assert made.metrics == {"from.talk.chats": 2}
-    rows = [document(f"text {place}", "", source=source, url="", metadata={}) for place, source in enumerate("aab")]
-    write_documents(tmp_path / "texts", "x", rows)
-    made = adopted(tmp_path / "texts", tmp_path, "documents").manifest
-    assert list(made.sources) == ["a", "b"] and made.sources["a"].at == str(tmp_path / "texts")
-    assert made.metrics == {"from.a.documents": 2, "from.b.documents": 1}
 
 
 def test_the_same_content_adds_nothing_wherever_it_lies(talk: Path, tmp_path: Path) -> None:

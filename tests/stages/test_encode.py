@@ -69,7 +69,7 @@ def files(tokens: Tokens) -> dict[str, bytes]:
     rows=st.lists(st.tuples(st.text(max_size=40), st.sampled_from(["a", "b"])), min_size=1, max_size=30),
     shards=st.integers(1, 4), seed=st.integers(0, 9),
 )  # fmt: skip
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_document_comes_back_whole_and_once(
     tokenizer: Tokenizer, rows: list[Row], shards: int, seed: int
 ) -> None:

@@ -89,7 +89,7 @@ def test_the_checkpoint_stands_on_its_own(inputs: tuple[Tokens, Tokenizer], tmp_
 
     model, ctx = pretrained(tmp_path, inputs, steps=40)
     assert set(files(model)) == {
-        "README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+        "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
         "tokenizer_config.json",
     }  # fmt: skip
     engine, llama = load_tokenizer(model.path), load(model.path)

@@ -62,13 +62,13 @@ def test_the_checkpoint_is_whole_and_holds_no_pickle(tmp_path: Path, base: Path)
 
     out = tuned(tmp_path, base, steps=1)
     assert sorted(path.name for path in out.path.iterdir()) == [
-        "README.md", "chat_template.jinja", "config.json", "generation_config.json",
+        "chat_template.jinja", "config.json", "generation_config.json",
         "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
     assert (out.path / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
     assert (out.path / "model.safetensors").read_bytes() != (base / "model.safetensors").read_bytes()
     assert stop_ids(out.path)[0] == 5  # <|end|>, the end of a turn
-    assert str(tmp_path) not in (out.path / "config.json").read_text() + (out.path / "README.md").read_text()
+    assert str(tmp_path) not in (out.path / "config.json").read_text()
 
 
 def test_a_special_token_in_a_message_is_learnt_as_text(tmp_path: Path, base: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path, base: Path, monke
     notes: list[str] = []
     resumed = tuned(tmp_path / "killed", base, lambda kind, **event: notes.append(str(event.get("line", ""))))
     assert "goes on after checkpoint at step 6" in notes
-    for name in ("model.safetensors", "config.json", "generation_config.json", "README.md"):
+    for name in ("model.safetensors", "config.json", "generation_config.json"):
         assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 

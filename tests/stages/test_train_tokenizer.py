@@ -59,7 +59,7 @@ def test_it_has_the_vocabulary_that_was_asked_for_with_the_special_tokens_first(
 
 
 @given(text=st.text())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_text_comes_back_from_its_ids(tokenizer: Tokenizer, text: str) -> None:
     engine = load_tokenizer(tokenizer.path)
     engine.encode_special_tokens = True

@@ -14,7 +14,7 @@ from tests.stages.text.exact import jaccard, shingle_set
 TEXTS = st.lists(st.text(alphabet="ab Éz9'.\n\0", max_size=40), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(TEXTS, st.integers(1, 4))
 def test_each_text_has_as_many_distinct_shingles_as_counted_plainly(texts: list[str], ngram: int) -> None:
     found = minhash.shingles(texts, ngram)
@@ -24,7 +24,7 @@ def test_each_text_has_as_many_distinct_shingles_as_counted_plainly(texts: list[
         assert (np.diff(part.astype(object)) > 0).all()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(TEXTS, st.integers(1, 3))
 def test_similarity_is_that_of_the_sets_of_n_grams(texts: list[str], ngram: int) -> None:
     found = minhash.shingles(texts, ngram)
