@@ -44,7 +44,10 @@ class Child:
                 step = event.data.get("step")
                 step = self.steps.get(key, -1) + 1 if step is None else int(step)  # without steps: one after the other
                 self.point(batch, fields.name(key), float(value), event.time, step)
-
+        elif event.kind == "machine":
+            for part, amount in event.data["values"].items():
+                key = f"system/{part}"  # MLflow shows these in a tab of their own
+                self.point(batch, key, float(amount), event.time, self.steps.get(key, -1) + 1)
         elif event.kind == "cost":
             for part, amount in event.data["cost"].items():
                 key = f"cost/{part}"
