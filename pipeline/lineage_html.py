@@ -26,7 +26,7 @@ def page(title: str, hops: dict[str, Hop], target: str) -> str:
     known = sources(hops)
     nodes = [_node(one) for one in hops.values()]
     edges = [(above, place) for place, one in hops.items() for above in one.above if above in hops]
-    details = {place: _detail(one, known, hops) for place, one in hops.items()}
+    details = {place: detail(one, known, hops) for place, one in hops.items()}
     return document(title, nodes, edges, details, chosen=target)
 
 
@@ -67,7 +67,8 @@ def _node(hop: Hop) -> Node:
     return Node(hop.place, hop.label, "finished", duration(made.cost.wall_seconds), key_metric(made.metrics) or top)
 
 
-def _detail(hop: Hop, known: Mapping[str, SourceRecord], hops: Collection[str]) -> Detail:
+def detail(hop: Hop, known: Mapping[str, SourceRecord], hops: Collection[str]) -> Detail:
+    """What a click on a hop tells; inputs are by place, as far as they are among `hops`."""
     made = hop.manifest
     inputs = [(field, place) for field, place in hop.inputs.items() if place in hops]
     if made is None:
