@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from infra.mlflow_fields import DIGEST_LENGTH, place_of, tags
+from infra.mlflow_fields import DIGEST_LENGTH, params, place_of, tags
 from infra.mlflow_home import store_folder
 from pipeline.manifest import InputRecord, Manifest
 
@@ -27,6 +27,7 @@ class Lineage:
         self._root = store_root
         self._everywhere: list[str] = []
         self._models: dict[str, str] = {}
+        self._written: set[str] = set()
 
     def write(self, run: str, manifest: Manifest, built: bool) -> None:
         """Record what went into and came out of the attempt, and whether this run built it or found it.
@@ -36,9 +37,10 @@ class Lineage:
         """
         from mlflow.entities import LoggedModelInput
 
+        self._written.add(manifest.attempt)
         datasets = [self._dataset(given.label, given.digest, place, given) for place, given in manifest.inputs.items()]
         datasets.append(self._dataset(manifest.label, manifest.digest, "output", manifest, self._profile(manifest)))
-        models = [self._models[given.attempt] for given in manifest.inputs.values() if given.attempt in self._models]
+        models = [model for given in manifest.inputs.values() if (model := self._given(given))]
         given_models = [LoggedModelInput(model) for model in dict.fromkeys(models)]
         self._client.log_inputs(run, datasets=datasets, models=given_models)
         if manifest.kind == MODEL:
@@ -58,6 +60,16 @@ class Lineage:
     def model(self, manifest: Manifest) -> str:
         """The id of the LoggedModel of an attempt, or an empty string."""
         return self._models.get(manifest.attempt) or self._find_model(manifest)
+
+    def seen(self, manifest: Manifest) -> str:
+        """The id of the LoggedModel of an attempt that `write` has seen, or an empty string; MLflow is not asked."""
+        return self._models.get(manifest.attempt, "")
+
+    def _given(self, given: InputRecord) -> str:
+        """The LoggedModel that an input is; MLflow is asked where its stage is not of this run (a part of a dag is run)."""
+        if given.attempt not in self._models and given.attempt not in self._written:
+            self._models[given.attempt] = self._find_model(given)
+        return self._models.get(given.attempt, "")
 
     def builder(self, manifest: Manifest) -> tuple[str, str]:
         """Experiment and run of the stage run that built the attempt; empty strings where MLflow was not told of it."""
@@ -88,7 +100,7 @@ class Lineage:
         dataset = Dataset(label, digest[:DIGEST_LENGTH], kind, json.dumps(source), profile=profile)
         return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
 
-    def _find_model(self, manifest: Manifest) -> str:
+    def _find_model(self, manifest: Manifest | InputRecord) -> str:
         wanted = f"tags.`corpusmill.attempt` = '{manifest.attempt}'"
         for experiments in ([self._experiment], self._elsewhere()):
             found = self._client.search_logged_models(experiments, wanted, max_results=1) if experiments else []
@@ -101,5 +113,7 @@ class Lineage:
         about = tags(
             artifact=place_of(self._root, manifest), digest=manifest.digest, key=manifest.key, attempt=manifest.attempt
         )
-        made = self._client.create_logged_model(self._experiment, label, run, tags=about, model_type="text-generation")
+        made = self._client.create_logged_model(
+            self._experiment, label, run, tags=about, params=params(manifest.settings), model_type="text-generation"
+        )
         return str(made.model_id)

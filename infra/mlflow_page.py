@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from infra.mlflow_child import Child
 from infra.mlflow_fields import clip
 from infra.mlflow_home import WORKFLOW
-from pipeline.counted import plain
+from pipeline.lineage_nodes import key_metric
 from pipeline.manifest import Manifest
 from pipeline.tracker import RunRecord
 
 LONGEST = 7500  # bytes; the description is a tag, and MLflow refuses a tag above 8,000
-KEY_METRICS = (
-    "accuracy", "preference_accuracy", "bits_per_byte", "loss", "right",
-    "documents_unique", "documents_kept", "vocab_size", "tokens", "pairs", "chats", "documents",
-)  # fmt: skip
-"""The figure that says most about a stage: the first of these that it has."""
 
 
 @dataclass
@@ -34,7 +30,27 @@ class Row:
 
 def run_link(text: str, experiment: str, run: str) -> str:
     """A link to a run that works in MLflow's UI whatever kind of work it was last opened for."""
-    return f"[{text}](#/experiments/{experiment}/runs/{run}?{WORKFLOW})" if run else text
+    return f"[{text}]({run_address(experiment, run)})" if run else text
+
+
+def run_address(experiment: str, run: str) -> str:
+    """Where a run is, below MLflow's own address."""
+    return f"#/experiments/{experiment}/runs/{run}?{WORKFLOW}"
+
+
+def artifact_link(text: str, experiment: str, run: str, name: str) -> str:
+    """A link to an artifact of a run, opened."""
+    return f"[{text}](#/experiments/{experiment}/runs/{run}/artifacts/{name}?{WORKFLOW})"
+
+
+def image(text: str, run: str, name: str) -> str:
+    """An artifact of a run as a picture in the text: MLflow's server hands it out below its own address."""
+    return f"![{text}](get-artifact?path={name}&run_uuid={run})"
+
+
+def model_link(text: str, experiment: str, model: str) -> str:
+    """A link to a logged model."""
+    return f"[{text}](#/experiments/{experiment}/models/{model}?{WORKFLOW})"
 
 
 def version_link(text: str, model: str, version: str) -> str:
@@ -42,30 +58,23 @@ def version_link(text: str, model: str, version: str) -> str:
     return f"[{text}](#/models/{model}/versions/{version}?{WORKFLOW})"
 
 
-def key_metric(metrics: Mapping[str, float]) -> str:
-    """The metric that says most about a stage, by the order of `KEY_METRICS`, else its first, as ``name value``."""
-    for wanted in KEY_METRICS:
-        if wanted in metrics:
-            return f"{wanted} {number(metrics[wanted])}"
-    first = next(iter(plain(metrics)), None)
-    return "" if first is None else f"{first} {number(metrics[first])}"
-
-
-def number(value: float) -> str:
-    """A count with thousands marked, anything else to four significant digits."""
-    return f"{int(value):,}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"
-
-
-def run_page(record: RunRecord, state: str, experiment: str, rows: Iterable[Row], champion: str = "") -> str:
-    """The parent run: a table of its stages with links, then how it ended and its dials.
+def run_page(
+    record: RunRecord,
+    state: str,
+    experiment: str,
+    rows: Iterable[Row],
+    champion: str = "",
+    pictures: Sequence[str] = (),
+) -> str:
+    """The parent run: a table of its stages with links, then how it ended and its dials, and `pictures`.
 
     The table comes first because MLflow folds a description after a few lines.
     """
     rows = list(rows)
     priced = any(row.dollars is not None for row in rows)
     titles = ["stage", "state", "minutes", *(["dollars"] if priced else []), "key metric", "made from"]
-    lines = [_cells(titles), _cells(["---"] * len(titles))]
-    foot = "\n" + _foot(record, state, rows, champion)
+    lines = table(titles, ())
+    foot = "\n" + "\n\n".join([_foot(record, state, rows, champion), *pictures])
     used = sum(len(line.encode()) + 1 for line in [*lines, foot])
     for shown, row in enumerate(rows):
         line = _line(row, experiment, priced)
@@ -95,37 +104,42 @@ def _line(row: Row, experiment: str, priced: bool) -> str:
     )
 
 
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+    return [_cells(titles), _cells(["---"] * len(titles)), *map(_cells, rows)]
+
+
 def _cells(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
 def stage_page(
-    stage: str,
-    reason: str,
-    upstream: Mapping[str, str],
-    artifact: str,
-    built: str = "",
-    fault: str = "",
-    tail: Iterable[str] = (),
+    stage: str, reason: str, run: str, upstream: Sequence[str], downstream: Sequence[str], artifact: str, child: Child
 ) -> str:
-    """A stage's run: how it failed if it did, why it ran, what it was made from (links by label), its artifact."""
+    """A stage's run: how it failed if it did, why it ran, what it was made from and into (links), what it read, its artifact,
+    and what became of attempts before."""
+    fault, made = child.ended, child.manifest
     lines = [f"**failed:** {clip(fault, 1500)}"] if fault else []
-    lines.append(f"**{stage}** — {reason}" if reason and not built else f"**{stage}**")
-    lines += [f"found in the store, built by {built}"] if built else []
-    lines += ["made from " + ", ".join(upstream.values())] if upstream else []
-    lines += [f"artifact `{artifact}`"] if artifact else []
-    last = "\n".join(tail)[-2500:]
-    lines += [f"the end of its log:\n```\n{last}\n```"] if fault and last else []
-    return "\n\n".join(lines)
+    why = f"found in the store, built by {child.built}" if child.built else reason
+    lines.append(f"**{stage}** of {run}" + (f" — {why}" if why else ""))
+    lines += ["made from " + ", ".join(upstream)] if upstream else []
+    lines += ["made into " + ", ".join(downstream)] if downstream else []
+    if made is not None and made.sources:
+        rows = [[name, f"`{one.at}`", one.licence or "unknown", one.revision] for name, one in made.sources.items()]
+        lines.append("\n".join(table(["source", "from", "licence", "revision"], rows[:12])))
+    lines += [f"artifact {artifact}"] if artifact else []
+    lines += _log("the end of its log", "\n".join(child.tail)) if fault else []
+    for number, (earlier, tail) in enumerate(child.failures[-3:], max(len(child.failures) - 2, 1)):
+        lines += [
+            f"**attempt {number} of {len(child.failures) + 1} failed:** {clip(earlier, 500)}",
+            *_log("its log ended", tail, 900),
+        ]
+    return clip("\n\n".join(lines), LONGEST)
 
 
-def version_page(manifest: Manifest, experiment: str, run: str, record: RunRecord) -> str:
-    """A version of the registered model: what made it, from which artifacts, and its last figures."""
-    lines = [f"The model that stage {run_link(manifest.label, experiment, run)} of **{record.dag}** made."]
-    lines += [f"- made from {given.label}: `{given.digest[:16]}`" for given in manifest.inputs.values()]
-    lines += [f"- {name}: {number(value)}" for name, value in list(plain(manifest.metrics).items())[:12]]
-    lines += [f"- content digest `{manifest.digest}`, {manifest.size:,} bytes, by reference in the store"]
-    return "\n".join(lines)
+def _log(title: str, text: str, longest: int = 2500) -> list[str]:
+    last = text[-longest:].replace("```", "~~~")
+    return [f"{title}:\n```\n{last}\n```"] if last else []
 
 
 def row_of(

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from infra import mlflow_fields as fields
 from infra import mlflow_page as page
+from infra import mlflow_pictures as pictures
 from infra import mlflow_registry as registry
 from infra.mlflow_batch import Batch
 from infra.mlflow_begin import common_tags, find_experiment
 from infra.mlflow_child import Child
-from infra.mlflow_home import connect, home
+from infra.mlflow_home import connect, home, is_server
 from infra.mlflow_known import Known
 from infra.mlflow_lineage import Lineage
+from infra.mlflow_pages import Pages
 from pipeline.events import Event
 from pipeline.manifest import Manifest
 from pipeline.tracker import RunRecord, State
@@ -47,6 +49,7 @@ class MlflowTracker:
         self._client: MlflowClient | None = None
         self._children: dict[str, Child] = {}
         self._states: dict[str, str] = {}
+        self._pictures: list[str] = []
 
     def start(self, record: RunRecord) -> None:
         """Open the parent run. Raises StoreError or MLflow's own error where the records cannot be written."""
@@ -60,8 +63,10 @@ class MlflowTracker:
         self._known = Known(client, self._experiment, record.run)
         about = {**self._common, **fields.tags(dag=record.dag, dials=record.dials, store=record.store)}
         self._parent = self._known.run("") or self._create(client, record.run, record.started, about)
+        self._pages = Pages(record, self._experiment, self._parent, self._children, self._states, self._lineage)
         self._client = client
         self._last = record.started
+        self._draw(over=False)
         self._batch.params(self._parent, self._known.params("", fields.params(record.dials)))
         self._describe("running")
         self._batch.flush()
@@ -85,6 +90,9 @@ class MlflowTracker:
         if known is not None:
             known.last = max(known.last, event.time)
             known.take(self._batch, event)
+            if event.kind == "state" and known.failures:
+                tags = fields.tags(failures=len(known.failures), earlier_fault=known.failures[-1][0])
+                self._batch.tags(known.run, {**tags, NOTE: self._pages.stage(event.label)})
         if self._batch.due:
             self._batch.flush()
 
@@ -96,37 +104,28 @@ class MlflowTracker:
         if state == "skipped":
             return
         child = self._open(label, self._last)
-        child.state, child.manifest = state, manifest
+        child.state, child.manifest, child.ended = state, manifest, fault
         ended = (
             child.last if manifest is None or manifest.run != self._record.run else max(child.last, manifest.created)
         )
-        built, tags = "", fields.tags(state=state, fault=fault, log="\n".join(child.tail)[-4000:] if fault else None)
+        tags = fields.tags(state=state, fault=fault, log="\n".join(child.tail)[-4000:] if fault else None)
         if manifest is not None:
             for key, value in fields.manifest_metrics(manifest).items():
                 if child.values.get(key) != value:
                     child.point(self._batch, key, value, ended, child.steps.get(key, 0))
             self._lineage.write(child.run, manifest, state == "finished")
             tags |= fields.manifest_tags(manifest)
-            built = self._built(child, manifest, tags) if state == "cached" else ""
+            child.built = self._built(manifest, tags) if state == "cached" else ""
         self._last = max(self._last, ended)
-        self._batch.tags(child.run, {**tags, NOTE: self._stage_page(label, child, built, fault)})
+        self._batch.tags(child.run, {**tags, NOTE: self._pages.stage(label)})
         self._describe("running")
         self._batch.flush()
         self._client.set_terminated(child.run, STATUS[state], int(max(ended, child.began) * 1000))
 
-    def _built(self, child: Child, manifest: Manifest, tags: dict[str, str]) -> str:
+    def _built(self, manifest: Manifest, tags: dict[str, str]) -> str:
         experiment, run = self._lineage.builder(manifest)
         tags |= fields.tags(cached="true", built_by_run=run)
         return page.run_link(f"{manifest.run}", experiment, run)
-
-    def _stage_page(self, label: str, child: Child, built: str, fault: str) -> str:
-        drawn = self._record.stages.get(label)
-        upstream = dict.fromkeys(drawn.inputs.values()) if drawn else {}
-        runs = {name: self._children[name].run if name in self._children else "" for name in upstream}
-        links = {name: page.run_link(name, self._experiment, run) for name, run in runs.items()}
-        artifact = fields.place_of(self._record.store, child.manifest) if child.manifest else ""
-        reason = drawn.reason if drawn else ""
-        return page.stage_page(drawn.stage if drawn else label, reason, links, artifact, built, fault, child.tail)
 
     def finish(self, state: State) -> None:
         """Close every run that is still open, register the champion of a run that succeeded, and write everything."""
@@ -141,7 +140,10 @@ class MlflowTracker:
                 point = (fields.name(f"{label}/{key}"), value, int(self._last * 1000), 0)
                 if not self._known.has("", point[0], value):
                     self._batch.point(self._parent, point)
+        for label, child in self._children.items():  # all runs are known now, downstream ones too
+            self._batch.tags(child.run, {NOTE: self._pages.stage(label)})
         self._batch.tags(self._parent, fields.tags(state=state))
+        self._draw(over=True)
         self._describe(state)
         self._batch.flush()
         self._client.set_terminated(self._parent, STATUS[state], int(self._last * 1000))
@@ -154,10 +156,7 @@ class MlflowTracker:
             return
         manifest, record, lineage = child.manifest, self._record, self._lineage
 
-        def describe(made: Manifest, run: str) -> str:
-            return page.version_page(made, self._experiment, run, record)
-
-        name, version = registry.register(self._client, record, manifest, child.run, lineage, describe)
+        name, version = registry.register(self._client, record, manifest, child.run, lineage, self._pages.version)
         if version:
             self._describe(state, page.version_link(f"{name} version {version}", name, version))
         self._batch.tags(
@@ -165,7 +164,7 @@ class MlflowTracker:
         )
         self._batch.flush()
         if version:
-            registry.register_waiting(self._client, self._experiment, record, lineage, describe)
+            registry.register_waiting(self._client, self._experiment, record, lineage, self._pages.version)
 
     def _open(self, label: str, moment: float) -> Child:
         """The run of a stage, created at the first sign of it."""
@@ -191,14 +190,21 @@ class MlflowTracker:
         return str(made.info.run_id)
 
     def _describe(self, state: str, champion: str = "") -> None:
-        """Set the parent's page: every stage in the order of the dag, those not begun as the plan saw them."""
-        rows = []
-        for label, drawn in self._record.stages.items():
-            child = self._children.get(label)
-            if child is None:
-                shown = self._states.get(label, drawn.state if state == "running" else "not run")
-                rows.append(page.row_of(label, self._record, shown, "", None))
-            else:
-                spent = child.last - child.began
-                rows.append(page.row_of(label, self._record, child.state, child.run, child.manifest, spent))
-        self._batch.tags(self._parent, {NOTE: page.run_page(self._record, state, self._experiment, rows, champion)})
+        """Set the parent's page."""
+        self._batch.tags(self._parent, {NOTE: self._pages.run(state, champion, self._pictures)})
+
+    def _draw(self, over: bool) -> None:
+        """Put the pictures of the run beside its other records, as it stands."""
+        if self._client is None:
+            return
+        uri = home(self._root).uri
+        found = pictures.drawn(
+            self._record,
+            self._children,
+            self._states,
+            self._pages.links(),
+            over=over,
+            server=uri if is_server(uri) else "",
+        )
+        self._pictures, fault = pictures.write(self._client, self._parent, found)
+        self._batch.tags(self._parent, fields.tags(pictures=fault))

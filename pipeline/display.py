@@ -44,6 +44,7 @@ class Display:
             "metrics": self._values,
             "log": self._log,
             "cost": self._log,
+            "machine": self._log,
         }
 
     def line(self, text: str = "") -> None:

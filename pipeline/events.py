@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-EventKind = Literal["state", "progress", "metrics", "log", "cost"]
+EventKind = Literal["state", "progress", "metrics", "log", "cost", "machine"]
 
 
 class Event(BaseModel):
@@ -15,7 +15,8 @@ class Event(BaseModel):
 
     `data` by kind: state ``{state, …}`` with state one of waiting, started, resumed, finished, cached, failed, stopped;
     progress ``{done, total, unit}`` (total 0: unknown); metrics ``{step, values}``; log ``{line}``;
-    cost ``{session, cost, committed}`` (pipeline.spent.Session): what one session of an attempt has cost so far.
+    cost ``{session, cost, committed}`` (pipeline.spent.Session): what one session of an attempt has cost so far;
+    machine ``{values}``: how busy the machine is where the stage runs (pipeline.machine_load).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

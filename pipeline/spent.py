@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline import events
 from pipeline.errors import StoreError
 from pipeline.machine import Meter, Share
+from pipeline.machine_load import Load
 from pipeline.manifest import Cost
 
 BEAT_SECONDS = 2.0
@@ -84,7 +85,7 @@ class Spent:
         self._folder, self._meter, self._emit, self._elsewhere = folder, meter or Meter(), emit, elsewhere
         self._name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
         self._committed, self._over = Cost(), False
-        self._beaten = time.monotonic()
+        self._beaten, self._load = time.monotonic(), Load()
         self._lock = threading.Lock()
 
     def add(self, share: Share) -> None:
@@ -104,13 +105,14 @@ class Spent:
                 self.tell()
 
     def tell(self) -> None:
-        """Bring the account up to date, and tell it to who follows the events."""
+        """Bring the account up to date, and tell it, and how busy the machine is, to who follows the events."""
         with self._lock:
             if self._over:
                 return
             self._beaten, now = time.monotonic(), self._now()
             self._write(now)
             self._emit("cost", **now.model_dump())
+            self._emit("machine", values=self._load.now())
             if self._elsewhere:
                 self._elsewhere.keep_account(self._file().name, now.model_dump_json().encode())
 

@@ -8,9 +8,10 @@ import pytest
 
 from infra import mlflow_fields as fields
 from infra.mlflow_home import home, is_server
-from infra.mlflow_page import Row, key_metric, run_page
+from infra.mlflow_page import Row, run_page
 from infra.mlflow_registry import final_model
 from pipeline.cache import cache_folder
+from pipeline.lineage_nodes import key_metric
 from pipeline.registered import registered_name
 from pipeline.tracker import RunRecord, StageRecord
 
