@@ -20,6 +20,7 @@ import pytest
 
 from pipeline.manifest import Manifest
 from pipeline.store import Store
+from tests.dags import walk
 
 pytestmark = pytest.mark.slow
 
@@ -136,6 +137,15 @@ def test_a_changed_dial_reruns_its_stage_and_what_its_bytes_change(whole: Run) -
     assert re.search(r"dedup +run .*threshold 0.8 → 0.81", done)
     assert re.search(r"pretrain +runs .*unless", done)
     assert "1 finished, 15 cached" in done, "the same documents are unique at .81: nothing below may run"
+
+
+@pytest.mark.skipif(not walk.browser(), reason="no Chromium is installed")
+def test_a_person_clicks_from_the_champion_to_a_raw_source_and_back_down_to_the_model(
+    whole: Run, tmp_path: Path
+) -> None:
+    with walk.served(str(whole.store)) as address:
+        met = walk.walk(address, "smallest", tmp_path)
+    assert met == ["Version 1", walk.SOURCE, *walk.DOWN]
 
 
 DIALS = ["steps=60", "--tracker", "none"]
