@@ -10,7 +10,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from infra.kept import RayHost
 from infra.ray_faults import AGAIN, ended, manifest_in
 from pipeline.errors import CorpusmillError, StageFailed, UsageError
+from pipeline.executor import check_room
 from pipeline.job import Job
 from pipeline.machine import machine
 from pipeline.manifest import Manifest
@@ -42,10 +43,14 @@ class RayExecutor:
     remote = False
 
     def __init__(self, *, cpus: int | None = None, address: str = "") -> None:
+        if find_spec("ray") is None:
+            raise UsageError("the ray executor needs the package 'ray'", mend="pip install 'corpusmill[ray]'")
         self.address, self.remote = address, bool(address)
         self.cpus = cpus or int(machine()["cpus"])
         self.gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
         self.memory = float(machine()["memory_gib"])
+        mine = {"cpus": self.cpus, "gpus": self.gpus, "memory_gib": self.memory}
+        self.room: Mapping[str, float] = {} if address else mine  # a cluster's own links look what its nodes have
         self._lock = threading.RLock()
         self._pending: dict[int, RayFuture] = {}
         self._count = 0
@@ -54,7 +59,7 @@ class RayExecutor:
 
     def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
         """Run `job` once all of `after` have ended. Raises UsageError where this machine cannot give what it asks."""
-        self._check(job)
+        check_room(self.room, job.label, job.resources)
         with self._lock:
             host = self._host or self._start()
             self._count += 1
@@ -66,21 +71,6 @@ class RayExecutor:
                 parents = [self._parent(parent) for parent in after]
                 host.send({"ref": future.ref, "job": job.model_dump_json(), "after": parents})
         return future
-
-    def _check(self, job: Job) -> None:
-        if find_spec("ray") is None:
-            raise UsageError("the ray executor needs the package 'ray'", mend="pip install 'corpusmill[ray]'")
-        asked = {} if self.remote else job.resources  # a cluster's own links look what its nodes have
-        for name, has, unit in (
-            ("cpus", self.cpus, "CPU cores"),
-            ("gpus", self.gpus, "GPUs"),
-            ("memory_gib", self.memory, "GiB of memory"),
-        ):
-            if asked.get(name, 0) > has:
-                raise UsageError(
-                    f"stage {job.label!r} asks for {asked[name]:g} {unit}, but this machine has {has:g}",
-                    mend=f"give it resources=Resources({name}={has:g}), or run it on a larger machine",
-                )
 
     def _parent(self, parent: Future[Manifest]) -> int | str:
         """The number of a job that the host knows, or the manifest itself where the parent had ended before."""

@@ -36,7 +36,7 @@ def plan_lines(plan: Plan, colour: bool) -> list[str]:
 
 def _priced(plan: Plan) -> bool:
     """Whether dollars are worth a column: something has a price, or rents a GPU whose price nobody knows."""
-    return any(entry.forecast.dollars is not None for entry in plan.waiting)
+    return any(entry.paid for entry in plan.waiting)
 
 
 def total_lines(plan: Plan, priced: bool) -> list[str]:
@@ -58,26 +58,26 @@ def total_lines(plan: Plan, priced: bool) -> list[str]:
         total += f" ({duration(plan.wall_seconds)} on this machine's cores)"
     if priced:
         money = [entry.forecast.dollars for entry in waiting if entry.forecast.dollars is not None]
-        total += f", {dollars(sum(money))}" + (
-            f" and {len(waiting) - len(money)} unpriced" if len(money) < len(waiting) else ""
-        )
+        total += f", {dollars(sum(money))}" if money else ", dollars unknown"
+        total += f" and {len(waiting) - len(money)} of unknown cost" if 0 < len(money) < len(waiting) else ""
     return [total]
 
 
 def end_lines(outcome: Outcome, colour: bool) -> list[str]:
     """What came of a run, stage by stage: state, time beside its forecast, CPU seconds, dollars, what is to be known."""
-    priced = any(made.cost.dollars is not None for made in outcome.manifests.values())
+    costs = [*(made.cost for made in outcome.manifests.values()), *outcome.costs.values()]
+    priced = any(cost.dollars is not None or cost.gpu_seconds for cost in costs)
     rows, took, forecasts, cpu, spent = [], [0.0], list[float | None](), 0.0, list[float | None]()
     for label, entry in outcome.plan.entries.items():
         state, made = outcome.states.get(label, "skipped"), outcome.manifests.get(label)
-        ran = state == "finished" and made is not None
+        cost = made.cost if made and state == "finished" else outcome.costs.get(label)
         cells = [NONE, NONE, NONE, NONE]
-        if ran and made:
-            took.append(made.cost.wall_seconds)
+        if cost and state in ("finished", "failed", "stopped"):
+            took.append(cost.wall_seconds)
             forecasts.append(entry.forecast.seconds if entry.state != "cached" else None)
-            cpu += made.cost.cpu_seconds
-            spent.append(made.cost.dollars)
-            cells = [duration(took[-1]), duration(forecasts[-1]), f"{made.cost.cpu_seconds:,.1f} s", dollars(spent[-1])]
+            cpu += cost.cpu_seconds
+            spent.append(cost.dollars)
+            cells = [duration(took[-1]), duration(forecasts[-1]), f"{cost.cpu_seconds:,.1f} s", dollars(spent[-1])]
         rows.append(
             [label, style(state, ENDS[state], colour), *(cells if priced else cells[:3]), _note(outcome, entry)]
         )

@@ -89,14 +89,17 @@ def adopt(
     from pipeline.rendering import render
 
     kind, found, meter, warning = _kind(word), look(address), Meter(), ""
-    layout = kind.layout([file.name for file in found.files])
+    with _told(found.address):
+        layout = kind.layout([file.name for file in found.files])
+        _check_size([file for file in found.files if file.name in layout], most)
     left_out = [file.name for file in found.files if file.name not in layout] + [f"{name}/" for name in found.folders]
     check_writable(store.files)
     waiting = partial(tell, "another process is adopting this; waiting for it")
     stage, code = kind.stage.stage_name(), code_record(kind.stage)
     with explaining(str(store.local)), _copying(store, stage, found.address, waiting) as copy:
         _copy([file for file in found.files if file.name in layout], copy.scratch, most, tell)
-        notes = kind.check(copy.scratch)
+        with _told(found.address):
+            notes = kind.check(copy.scratch)
         for name, kept in layout.items():
             os.replace(copy.scratch / name, copy.data / kept)
         files = copy.seal(kind.stage.makes.rendered)
@@ -136,6 +139,15 @@ def _kind(word: str) -> Kind:
 
 
 @contextmanager
+def _told(address: str) -> Iterator[None]:
+    """What is wrong with the files names the address that they came from."""
+    try:
+        yield
+    except SourceError as fault:
+        raise SourceError(f"{address}: {fault.message}", mend=fault.mend) from None
+
+
+@contextmanager
 def _copying(store: Store, stage: str, address: str, waiting: Callable[[], None]) -> Iterator[Workspace]:
     """An empty place on this machine for a copy, before its content and so its key is known; nothing of it is left after.
 
@@ -150,10 +162,13 @@ def _copying(store: Store, stage: str, address: str, waiting: Callable[[], None]
             shutil.rmtree(copy.folder, ignore_errors=True)
 
 
-def _copy(files: Sequence[Foreign], folder: Path, most: int, tell: Callable[[str], None]) -> None:
+def _check_size(files: Sequence[Foreign], most: int) -> None:
     told = sum(file.size or 0 for file in files)
     if told > most:
         raise SourceError(f"it holds {size(told)}, more than {size(most)}", mend="raise --max-gb if it is meant")
+
+
+def _copy(files: Sequence[Foreign], folder: Path, most: int, tell: Callable[[str], None]) -> None:
     room = most
     for file in files:
         tell(f"copying {file.name}" + (f", {size(file.size)}" if file.size is not None else ""))

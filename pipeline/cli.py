@@ -98,34 +98,40 @@ def run(
     tracker: TrackerName = "mlflow",
 ) -> None:
     """Bring a dag up to date: run what has to run, and show how it ended."""
+    from pipeline.display import Display
     from pipeline.loading import load
+    from pipeline.resuming import command
     from pipeline.stopping import stoppable
     from pipeline.store import Store
 
     request = _request(
         only=only, start=start, until=until, rebuild=rebuild, accept=accept, why=why, confirm_above=confirm_above, max_cost=max_cost
     )  # fmt: skip
-    with stoppable(_again()):
+    seen: list[Any] = []
+
+    def again() -> str:
+        return command(sys.argv[1:], *((seen[0].done, seen[0].begun) if seen else ()))
+
+    with stoppable(again):
         name, drawn, values = load(dag, dials or [])
-        outcome = _watched(drawn, Store(store), name, values, executor, tracker, request)
+        seen.append(Display(name))
+        outcome = _watched(drawn, Store(store), values, executor, tracker, request, seen[0])
     if outcome.stopped:
         why = next(fault.message for fault in outcome.faults.values() if isinstance(fault, Stopped))
-        raise DecisionNeeded(f"{why}; what was committed is kept", mend=f"raise the limit, then run again: {_again()}")
+        raise DecisionNeeded(f"{why}; what was committed is kept", mend=f"raise the limit, then run again: {again()}")
     if not outcome.ok:
-        raise CorpusmillError("some stages have no artifact", mend=f"mend what is wrong, then run again: {_again()}")
+        raise CorpusmillError("some stages have no artifact", mend=f"mend what is wrong, then run again: {again()}")
     for line in drawn.summary(outcome) if drawn.summary and not (only or start or until) else []:
         print(line)
 
 
-def _watched(dag: Any, store: Any, name: str, dials: Any, executor: str, tracker: str, request: Any) -> Any:
+def _watched(dag: Any, store: Any, dials: Any, executor: str, tracker: str, request: Any, display: Any) -> Any:
     """Run, shown on the terminal."""
-    from pipeline.display import Display
     from pipeline.run import run as execute
 
-    display = Display(name)
     try:
         outcome = execute(
-            dag, store, name=name, dials=dials, executor=partial(_executor, executor), trackers=partial(_trackers, tracker, store),
+            dag, store, name=display.dag, dials=dials, executor=partial(_executor, executor), trackers=partial(_trackers, tracker, store),
             observer=display, request=request,
         )  # fmt: skip
     finally:
@@ -156,12 +162,6 @@ def _trackers(name: str, store: Any) -> Sequence[Any]:
     from pipeline import plugins
 
     return [] if name == "none" else [plugins.load("trackers", name, beside=["none"])(store.url)]
-
-
-def _again() -> str:
-    import shlex
-
-    return shlex.join(["corpusmill", *sys.argv[1:]])
 
 
 def _add_plugins(words: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli_options import DEFAULT_STORE, StoreRoot
-from pipeline.errors import DecisionNeeded, StoreError
+from pipeline.errors import DecisionNeeded, StoreError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.care import Survey, Wrong
@@ -84,6 +84,8 @@ def _pin(name: str, why: str, dag: str, store: str, pinned: bool) -> None:
 
     opened = Store(store)
     made = find_artifact(opened, name, dag)
+    if pinned and opened.is_dropped(made):
+        raise UsageError(f"the data of {made.label} ({place_of(made)}) was dropped", mend="build it again first")
     word = keeping.pin(opened, made, why, pinned=pinned)
     print(f"{'pinned' if pinned else 'unpinned'} {made.label} ({place_of(made)}) by {word.who}")
 

@@ -116,8 +116,8 @@ def _artifact(store: Store, made: Manifest) -> dict[str, Any]:
     """The manifest, where it stands, who keeps it, and what was made from it."""
     from pipeline.catalogue import everything
     from pipeline.keeping import acceptances, dropped, kept
-    from pipeline.ledger_lines import moment
     from pipeline.store import place_of
+    from pipeline.tables import moment
 
     found, complaints = everything(store)
     _complain(complaints)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline.accounts import ENDS, end_lines, plan_lines
@@ -36,6 +37,7 @@ class Display:
         self._waiting: set[str] = set()
         self._first: dict[tuple[str, int], tuple[float, int]] = {}
         self._metrics: dict[str, dict[str, float]] = {}
+        self.done: set[str] = set()
         self._takes = {
             "state": self._state,
             "progress": self._progress,
@@ -52,15 +54,24 @@ class Display:
         else:
             print(text, file=self.stream, flush=True)
 
-    def planned(self, plan: Plan) -> None:
-        """Show the plan before anything starts."""
-        if not plan.complete:
+    def planned(self, plan: Plan, warnings: Sequence[str] = ()) -> None:
+        """Show the plan, and what is to be known of it, before anything starts."""
+        if plan.complete:
+            for entry in plan.entries.values():
+                if entry.accepts:
+                    self.line(f"{entry.label}: {entry.reason}")
+        else:
             for text in plan_lines(plan, self.colour):
                 self.line(text)
+            self._warn(warnings)
             self.line()
             if self.stream.isatty():
                 self._live = _Bars(self.stream)
                 self._live.add(STARTING)
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        for warning in warnings:
+            self.line(style(f"warning: {warning}", "yellow", self.colour))
 
     def event(self, event: Event) -> None:
         """Progress, metrics and states, as they come."""
@@ -71,6 +82,8 @@ class Display:
         state = data["state"]
         if self._live:
             self._live.drop(STARTING)
+        if state in ("finished", "cached"):
+            self.done.add(label)
         if state in ("started", "resumed"):
             self._started[label] = at
             if self._live:
@@ -127,6 +140,11 @@ class Display:
                 why = "skipped, for a stage above it was not made" if state == "skipped" else "stopped at a commit"
                 self.line(f"{style('–', 'dim', self.colour)} {label}: {why}")
 
+    @property
+    def begun(self) -> list[str]:
+        """The stages that began, and have no artifact so far."""
+        return [label for label in self._started if label not in self.done]
+
     def close(self) -> None:
         """Take down what moves, leaving the terminal as it was."""
         if self._live:
@@ -140,8 +158,7 @@ class Display:
             self.line()
             for text in end_lines(outcome, self.colour):
                 self.line(text)
-        for warning in outcome.warnings:
-            self.line(style(f"warning: {warning}", "yellow", self.colour))
+        self._warn(outcome.warnings)
         counts: Counter[str] = Counter(outcome.states.values())
         words = ", ".join(f"{counts[state]} {state}" for state in ENDS if counts[state])
         forecast = outcome.plan.wall_seconds

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from pipeline.job import Job
 
 
+NO_ROOM: Mapping[str, float] = {}
+UNITS = {"cpus": "CPU cores", "gpus": "GPUs", "memory_gib": "GiB of memory"}
+
+
 class Executor(Protocol):
     """Runs jobs somewhere. Constructing one is cheap; it starts what it needs at the first submit."""
 
     name: str
     remote: bool = False
     """Whether jobs run on another machine, which sees no folder of this one."""
+    room: Mapping[str, float] = NO_ROOM
+    """The most of each resource that a job can be given; what is not named here is not known before it runs."""
 
     def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
         """Run `job` once every future in `after` has its manifest (given in the order of ``job.parents``).
@@ -42,11 +48,22 @@ def check_reach(executor: Executor, files: Files) -> None:
         )
 
 
+def check_room(room: Mapping[str, float], label: str, asked: Mapping[str, Any]) -> None:
+    """Raise UsageError where the stage `label` asks for more than there is."""
+    for name, has in room.items():
+        if asked.get(name, 0) > has:
+            raise UsageError(
+                f"stage {label!r} asks for {asked[name]:g} {UNITS[name]}, but this machine has {has:g}",
+                mend=f"give it resources=Resources({name}={has:g}), or run it on a larger machine",
+            )
+
+
 class Inline:
     """Every job in this process, one after the other: for tests, debuggers and small dags."""
 
     name = "inline"
     remote = False
+    room = NO_ROOM
 
     def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
         future: Future[Manifest] = Future()

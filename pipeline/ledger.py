@@ -116,11 +116,16 @@ def account(store: Store, run: str) -> Account | str:
     )
 
 
-def settle(store: Store, run: str) -> None:
-    """Put the account of a run that is over on record, so that it is read at once, and outlives the events."""
+def settle(store: Store, run: str) -> dict[str, Cost]:
+    """Put the account of a run that is over on record, so that it is read at once, and outlives the events.
+
+    Returns what the run spent on each of its stages.
+    """
     one = account(store, run)
-    if isinstance(one, Account):
-        store.files.create(f".runs/{run}/{SETTLED}", one.model_dump_json(indent=1).encode())
+    if not isinstance(one, Account):
+        return {}
+    store.files.create(f".runs/{run}/{SETTLED}", one.model_dump_json(indent=1).encode())
+    return {label: stage.cost for label, stage in one.stages.items()}
 
 
 def attempts(store: Store, run: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from pipeline.compare import Differences
 from pipeline.counted import plain
 from pipeline.ledger import Account
 from pipeline.manifest import Cost
-from pipeline.tables import dollars, duration, figure, size, style, table
+from pipeline.tables import dollars, duration, figure, moment, size, style, table
 
 COLOURS = {
     "done": "green", "finished": "green", "cached": "green", "running": "cyan", "waiting": "cyan", "stopped": "yellow",
@@ -18,11 +17,6 @@ COLOURS = {
 }  # fmt: skip
 NONE = "–"
 SHOWN_FILES = 12
-
-
-def moment(when: float) -> str:
-    """A time as ``2026-11-23 21:40``, in this machine's zone."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
 
 
 def runs_table(accounts: Sequence[Account], colour: bool) -> list[str]:
@@ -84,7 +78,7 @@ def artifact_lines(shown: dict[str, Any], cost: Cost, lost: Cost) -> list[str]:
             "made": f"{moment(shown['created'])} by {shown['source']}, run {shown['run'] or NONE} on {shown['executor']}",
             "kept": "; ".join(shown["kept"]),
             "dropped": shown["dropped"],
-            "accepted": "; ".join(f"by {word['who']} for code {word['code'][:12]} {word['why']}".strip() for word in shown["accepted"]),
+            "accepted": "; ".join(map(_accepted, shown["accepted"])),
             "origin": _flat(shown["origin"]),
             "read": "; ".join(f"{name}: {_flat(one)}" for name, one in shown["sources"].items()),
             "extended": f"from {shown['extended_from']}" if shown["extended_from"] else "",
@@ -146,6 +140,10 @@ def pairs(rows: dict[str, str]) -> list[str]:
 def indented(lines: Iterable[str]) -> list[str]:
     """The lines, two spaces in."""
     return [f"  {line}" for line in lines]
+
+
+def _accepted(word: dict[str, Any]) -> str:
+    return f"{moment(word['when'])} by {word['who']} for code {word['code'][:12]} {word['why']}".rstrip()
 
 
 def _settings(settings: dict[str, Any]) -> list[str]:

@@ -67,6 +67,10 @@ def _told(path: Path) -> Iterator[None]:
         raise DagError(f"{_where(path, fault)}: {fault.message}", mend=fault.mend) from fault
     except CorpusmillError:
         raise
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        said = ".".join([fault.title, *map(str, first["loc"])]) + f" = {first['input']!r}: {first['msg']}"
+        raise UsageError(f"{_where(path, fault)}: {said}", mend="mend the file, then run again") from fault
     except ModuleNotFoundError as fault:
         mend = f"install the package that brings {fault.name}, or mend the import"
         raise UsageError(f"{_where(path, fault)}: there is no module {fault.name!r}", mend=mend) from fault
@@ -128,10 +132,9 @@ def _function(module: ModuleType, attribute: str, where: str) -> DagFunction:
             for name, value in vars(module).items()
             if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
         ]
-        guess = nearest(attribute, known) or ", ".join(known)
-        raise UsageError(
-            f"{where} has no function {attribute!r}", mend=f"did you mean {guess!r}?" if guess else "define one"
-        )
+        guess = nearest(attribute, known)
+        others = f"it has: {', '.join(known)}" if known else "define one"
+        raise UsageError(f"{where} has no function {attribute!r}", mend=f"did you mean {guess!r}?" if guess else others)
     return function
 
 

@@ -120,7 +120,7 @@ class Manifest(_Record):
     `sources` is what it read from outside the store, by the name that its documents carry in their column `source`.
     """
 
-    schema_version: int = SCHEMA
+    schema_version: int = Field(default=SCHEMA, le=SCHEMA, description="a newer one may mean something else by it")
     stage: str
     label: str
     key: str

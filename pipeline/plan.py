@@ -17,6 +17,7 @@ from pipeline.extension import extends, find, share
 from pipeline.forecast import FREE, Forecast, forecast, makespan
 from pipeline.machine import machine
 from pipeline.manifest import CodeRecord, Cost, Manifest
+from pipeline.prices import hourly
 from pipeline.reasons import explain_drift, in_force, unless, why
 from pipeline.stage import Stage
 from pipeline.store import Store
@@ -28,7 +29,7 @@ class Entry(BaseModel):
     """What the plan says of one stage. `manifest` is the attempt in force (cached only), `last` the newest earlier one.
 
     `accepts` is the digest of today's code where this plan declares the attempt good for it; a `forced` stage runs though
-    it is cached.
+    it is cached. `paid` tells that it has a price, or rents GPUs that have one, known or not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +45,7 @@ class Entry(BaseModel):
     accepts: str = ""
     dropped: bool = False
     forced: bool = False
+    paid: bool = False
 
     @property
     def last_cost(self) -> Cost | None:
@@ -91,6 +93,11 @@ class Plan(BaseModel):
         return known_sum([self.entries[label].forecast.seconds for label in self.drift])
 
     @property
+    def drift_dollars(self) -> float | None:
+        """What rebuilding all that drifted would cost; None where a part of it is unknown."""
+        return known_sum([self.entries[label].forecast.dollars for label in self.drift])
+
+    @property
     def seconds(self) -> float | None:
         """Stage time to expect; None where a part of it is unknown."""
         return known_sum([entry.forecast.seconds for entry in self.waiting])
@@ -120,7 +127,12 @@ class Plan(BaseModel):
             "wall_seconds": self.wall_seconds,
             "dollars": self.dollars,
         }
-        drift = {"labels": self.drifted, "rebuilds": list(self.drift), "seconds": self.drift_seconds}
+        drift = {
+            "labels": self.drifted,
+            "rebuilds": list(self.drift),
+            "seconds": self.drift_seconds,
+            "dollars": self.drift_dollars,
+        }
         return {"stages": stages, "totals": totals, "drift": drift if self.drift else None}
 
 
@@ -157,8 +169,8 @@ def plan(dag: Dag, store: Store, *, force: Collection[str] = (), accept: Collect
     while gone := _dropped_but_needed(dag, entries, needed):
         needed |= gone
         entries = _entries(dag, history, force, accept, needed)
-    wall = _wall(dag, entries)
-    return Plan(entries=entries, drift=_drift(dag, history, force, accept, needed, entries), wall_seconds=wall)
+    drift = _drift(dag, history, force, accept, needed, entries)
+    return Plan(entries=entries, drift=drift, wall_seconds=wall(dag, entries))
 
 
 def _entries(
@@ -197,7 +209,8 @@ def _drift(
     return tuple(label for label in entries if label in caused or entries[label].state == "drift")
 
 
-def _wall(dag: Dag, entries: Mapping[str, Entry]) -> float | None:
+def wall(dag: Dag, entries: Mapping[str, Entry]) -> float | None:
+    """Wall seconds until all of `entries` that are not cached have run on this machine's cores; None is unknown."""
     seconds = {label: entry.forecast.seconds for label, entry in entries.items() if entry.state != "cached"}
     known = {label: each for label, each in seconds.items() if each is not None}
     if len(known) < len(seconds):
@@ -233,6 +246,7 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], history: _History, ask
     return Entry(
         label=stage.label, stage=stage.stage_name(), state=state, reason=reason, key=None if unsettled else key, last=last,
         forecast=forecast(stage, earlier, sizes, share(stage, shorter)), forced=bool(asked),
+        paid=bool(stage.resources.gpus or stage.resources.gpu) or hourly(stage.resources) is not None,
     )  # fmt: skip
 
 

@@ -30,8 +30,8 @@ class Gpu(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dollars_per_hour: float | None = Field(default=None, ge=0)
-    flops: float | None = Field(default=None, gt=0)
+    dollars_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    flops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class Cpu(BaseModel):
@@ -39,7 +39,7 @@ class Cpu(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dollars_per_hour: float = Field(ge=0)
+    dollars_per_hour: float = Field(ge=0, allow_inf_nan=False)
 
 
 class Prices(BaseModel):
@@ -94,10 +94,15 @@ def prices() -> Prices:
         first = fault.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UsageError(f"the price file {file}: {where}: {first['msg']}", mend="see pipeline/prices.py") from None
-    merged = {
-        name: Gpu(**{**_said(LISTED.gpu.get(name)), **_said(own.gpu.get(name))}) for name in {*LISTED.gpu, *own.gpu}
-    }
+    merged = {_form(name): gpu for name, gpu in LISTED.gpu.items()}
+    for name, gpu in own.gpu.items():
+        merged[_form(name)] = Gpu(**{**_said(merged.get(_form(name))), **_said(gpu)})
     return Prices(gpu=merged, cpu=own.cpu)
+
+
+def _form(name: str) -> str:
+    """The name of a type of GPU as it is looked for: capitals do not count."""
+    return name.upper()
 
 
 def _said(gpu: Gpu | None) -> dict[str, float]:
@@ -110,14 +115,14 @@ def hourly(resources: Resources) -> float | None:
         return resources.dollars_per_hour
     known = prices()
     if resources.gpu:
-        gpu = known.gpu.get(resources.gpu)
+        gpu = known.gpu.get(_form(resources.gpu))
         return None if gpu is None or gpu.dollars_per_hour is None else gpu.dollars_per_hour * max(1, resources.gpus)
     return known.cpu.dollars_per_hour * resources.cpus if known.cpu and not resources.gpus else None
 
 
 def peak_flops(resources: Resources) -> float | None:
     """Floating-point operations a second of the GPUs that a stage names, at best; None without a type that is known."""
-    gpu = prices().gpu.get(resources.gpu)
+    gpu = prices().gpu.get(_form(resources.gpu))
     return None if gpu is None or gpu.flops is None else gpu.flops * max(1, resources.gpus)
 
 

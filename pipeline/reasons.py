@@ -9,6 +9,7 @@ from pipeline.changes import changes
 from pipeline.code import changed_packages, explain_drift
 from pipeline.manifest import CodeRecord, Manifest
 from pipeline.store import Store
+from pipeline.tables import moment
 
 __all__ = ["differences", "explain_drift", "in_force", "unless", "why"]
 
@@ -20,7 +21,10 @@ def in_force(made: Manifest, code: CodeRecord, store: Store) -> str:
     told = []
     if made.code.digest != code.digest:
         accepted = store.acceptance(made, code.digest)
-        by = f"accepted by {accepted.who}" if accepted else "accepted now"
+        by = "accepted now"
+        if accepted:
+            because = f" ({accepted.why})" if accepted.why else ""
+            by = f"accepted by {accepted.who} on {moment(accepted.when)[:10]}{because}"
         told.append(f"{by}, though {explain_drift(made.code, code)}")
     if changes := changed_packages(made.code, code):
         told.append("though " + ", ".join(changes))

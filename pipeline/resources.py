@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Resources(BaseModel):
     """CPUs, GPUs, memory, time limit and retries of one stage."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     cpus: float = Field(default=1, ge=0, description="CPU cores held while the stage runs")
     gpus: int = Field(default=0, ge=0, description="GPUs held while the stage runs")

@@ -15,13 +15,13 @@ from typing import Any
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
 from pipeline.errors import CorpusmillError, Stopped, StoreError
-from pipeline.executor import Executor, check_reach
+from pipeline.executor import Executor, check_reach, check_room
 from pipeline.files import check_writable
 from pipeline.job import Job
 from pipeline.keeping import note_use
 from pipeline.lease import held
 from pipeline.ledger import settle
-from pipeline.manifest import Acceptance, Manifest
+from pipeline.manifest import Acceptance, Cost, Manifest
 from pipeline.plan import Plan
 from pipeline.request import Request
 from pipeline.selection import agree, select, unpriced
@@ -37,7 +37,7 @@ NOTHING_ASKED = Request()
 @dataclass
 class Outcome:
     """How a run ended: a state for each label, a manifest for each that is cached or finished, the fault of each that failed
-    or was stopped."""
+    or was stopped; what this run spent on each, as far as it came to an end."""
 
     store: Store
     plan: Plan
@@ -45,6 +45,7 @@ class Outcome:
     states: dict[str, State] = field(default_factory=dict)
     manifests: dict[str, Manifest] = field(default_factory=dict)
     faults: dict[str, BaseException] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -82,24 +83,26 @@ def run(
     began = time.monotonic()
     whole, (dag, plan) = dag, select(dag, store, request)
     agree(plan, request)
-    outcome = Outcome(store=store, plan=plan, warnings=unpriced(plan, dag, request))
+    outcome, warnings = Outcome(store=store, plan=plan), unpriced(plan, dag, request)
     for label, entry in plan.entries.items():
         if entry.manifest:
             outcome.states[label], outcome.manifests[label] = "cached", entry.manifest
     _accept(plan, store, request)
     if plan.complete:
         if observer:
-            observer.planned(plan)
+            observer.planned(plan, warnings)
         with contextlib.suppress(StoreError):  # who may only read it uses it all the same
             note_use(store, outcome.manifests.values())
     else:
         hands = executor()
         check_reach(hands, store.files)
+        for entry in plan.waiting:
+            check_room(hands.room, entry.label, dag.stages[entry.label].resources.model_dump())
         check_writable(store.files)
         part = "" if set(plan.entries) == set(whole.stages) else _part(request)
         driver = _Driver(dag, store, outcome, request, hands, observer, list(trackers()), name, dials, part)
         if observer:  # what cannot start at all was told before the plan
-            observer.planned(plan)
+            observer.planned(plan, warnings)
         with held(store.logs(outcome.run).with_name("lease")):  # who asks sees that it is alive
             driver.drive()
     outcome.seconds = time.monotonic() - began
@@ -158,7 +161,7 @@ class _Driver:
         finally:
             with contextlib.suppress(StoreError):  # a full disk was told by a stage
                 self.store.record(record.run, "end.json", self._end())
-                settle(self.store, record.run)
+                self.outcome.costs = settle(self.store, record.run)
             states = self.outcome.states
             self.teller.close(verdict([states.get(label, "stopped") for label in record.stages]))
 

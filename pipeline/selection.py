@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pipeline import plan as planning
+from pipeline.code import code_of
 from pipeline.dag import Dag
-from pipeline.errors import DagError, DecisionNeeded
+from pipeline.errors import DagError, DecisionNeeded, UsageError
 from pipeline.plan import Entry, Plan
 from pipeline.prices import hourly
 from pipeline.request import Request
@@ -27,7 +28,7 @@ def select(dag: Dag, store: Store, request: Request) -> tuple[Dag, Plan]:
     accept = _labels(dag, request.accept)
     plan = planning.plan(dag, store, force=rebuild, accept=accept)
     for label in accept:
-        _check_accepted(plan.entries[label])
+        _check_accepted(plan.entries[label], dag)
     if DRIFTED in request.rebuild:
         plan = planning.plan(dag, store, force={*rebuild, *plan.drifted}, accept=accept)
     while DRIFTED in request.accept and (more := _acceptable(plan, accept)):
@@ -37,6 +38,12 @@ def select(dag: Dag, store: Store, request: Request) -> tuple[Dag, Plan]:
         plan = _restricted(plan, dag, alone, "--only")
     elif request.start:
         plan = _restricted(plan, dag, _below(dag, start[0]), "--from")
+    for label in _labels(dag, (*request.rebuild, *request.accept)):
+        if label not in plan.entries:
+            raise DagError(
+                f"--from {start[0]} leaves {label} alone, of which something else is asked",
+                mend=f"leave out --from, or what is asked of {label}",
+            )
     return dag, plan
 
 
@@ -49,9 +56,12 @@ def _acceptable(plan: Plan, accept: Collection[str]) -> list[str]:
     return [label for label in plan.drifted if label not in accept and plan.entries[label].key]
 
 
-def _check_accepted(entry: Entry) -> None:
-    if entry.accepts:
-        return
+def _check_accepted(entry: Entry, dag: Dag) -> None:
+    made = entry.manifest
+    if entry.accepts or (made and not made.origin and made.code.digest != code_of(dag.stages[entry.label]).digest):
+        return  # accepted now, or before: the same command may be given twice
+    if entry.forced:
+        raise UsageError(f"{entry.label} is both to be rebuilt and accepted", mend="give one of the two")
     if entry.state == "cached":
         raise DagError(f"{entry.label} is up to date: there is nothing to accept", mend="leave --accept out")
     what = "its inputs are not up to date" if entry.key is None else entry.reason
@@ -84,7 +94,8 @@ def _restricted(plan: Plan, dag: Dag, labels: Collection[str], option: str) -> P
                 mend=f"run the dag without {option} first",
             )
     kept = {label: entry for label, entry in plan.entries.items() if label in labels or label in parents}
-    return plan.model_copy(update={"entries": kept, "drift": tuple(label for label in plan.drift if label in kept)})
+    drift = tuple(label for label in plan.drift if label in kept)
+    return plan.model_copy(update={"entries": kept, "drift": drift, "wall_seconds": planning.wall(dag, kept)})
 
 
 def agree(plan: Plan, request: Request) -> None:
@@ -100,8 +111,9 @@ def agree(plan: Plan, request: Request) -> None:
         return
     expected = sum(entry.forecast.dollars or 0 for entry in plan.waiting)
     if expected > request.max_cost:
+        least = "at least " if any(entry.paid and entry.forecast.dollars is None for entry in plan.waiting) else ""
         raise DecisionNeeded(
-            f"this run is expected to cost {dollars(expected)}, more than --max-cost {dollars(request.max_cost)}",
+            f"this run is expected to cost {least}{dollars(expected)}, more than --max-cost {dollars(request.max_cost)}",
             mend="raise --max-cost, or run a part of it with --until LABEL",
         )
 
@@ -124,4 +136,7 @@ def drift_line(plan: Plan) -> str:
     reach = f", and {below} below as far as bytes change," if below else ""
     seconds = plan.drift_seconds
     takes = f"takes about {duration(seconds)}" if seconds is not None else "takes nobody knows how long"
+    if any(plan.entries[label].paid for label in plan.drift):
+        money = plan.drift_dollars
+        takes += f" and costs about {dollars(money)}" if money is not None else " and costs nobody knows how much"
     return f"{what}: rebuilding {'them' if number > 1 else 'it'}{reach} {takes}"

@@ -70,10 +70,9 @@ class Store:
     def acceptance(self, manifest: Manifest, code_digest: str) -> Acceptance | None:
         """Who declared the attempt good for code of this digest, if anybody did."""
         try:
-            text = self.files.read(f"{place_of(manifest)}/accepted/{code_digest[:16]}.json")
+            return self.read(Acceptance, f"{place_of(manifest)}/accepted/{code_digest[:16]}.json")
         except FileNotFoundError:
             return None
-        return Acceptance.model_validate_json(text)
 
     def accept(self, manifest: Manifest, acceptance: Acceptance) -> None:
         """Declare an attempt good for the code that `acceptance` names. The first word stands."""
@@ -238,7 +237,7 @@ class Store:
     def stop_asked(self, run: str) -> str:
         """Why a run was asked to stop; empty while nobody did."""
         try:
-            return StopRecord.model_validate_json(self.files.read(f".runs/{run}/stop.json")).why
+            return self.read(StopRecord, f".runs/{run}/stop.json").why
         except (FileNotFoundError, NotADirectoryError):
             return ""
 

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -61,6 +62,11 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def moment(when: float) -> str:
+    """A time as ``2026-11-23 21:40``, in this machine's zone."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
 
 
 def dollars(amount: float | None) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.store import Store
 from pipeline.tracker import State, Tracker
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that the end of a run waits for one call of a tracker."""
 LONGEST = 120.0
 """Seconds that it waits for all that is still to be told."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -26,7 +27,7 @@ POLL_SECONDS = 0.2
 class Observer(Protocol):
     """Who watches a run from the terminal; `event` comes from another thread than the other calls."""
 
-    def planned(self, plan: Plan) -> None: ...
+    def planned(self, plan: Plan, warnings: Sequence[str]) -> None: ...
 
     def event(self, event: Event) -> None: ...
 

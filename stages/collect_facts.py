@@ -56,11 +56,7 @@ class CollectFacts(Stage[Chats]):
         return as_source(value)
 
     def sources(self) -> dict[str, SourceRecord]:
-        sums = (
-            {SUMS: SourceRecord(at="stages/facts/questions.py:sums", licence="Apache-2.0")}
-            if self.largest_operand >= 0
-            else {}
-        )
+        sums = {SUMS: SourceRecord(at="corpusmill:sums", licence="Apache-2.0")} if self.largest_operand >= 0 else {}
         return {one.called: one.record() for one in (self.countries, self.elements)} | sums
 
     def run(self, out: Chats, ctx: Context) -> None:

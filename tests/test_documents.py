@@ -88,7 +88,7 @@ def test_what_was_made_elsewhere_is_adopted_and_a_source_is_pinned(tmp_path: Pat
 
 @pytest.mark.slow
 def test_the_lineage_tells_what_a_model_was_made_of_and_what_holds_a_source(tmp_path: Path) -> None:
-    _, ran, made, down, chart, _, _, impact = follow(ROOT / "docs" / "lineage.md", tmp_path, dict(os.environ))
+    _, ran, made, down, chart, _, _, impact, card = follow(ROOT / "docs" / "lineage.md", tmp_path, dict(os.environ))
     assert "6 finished" in ran
     assert re.search(r"^  tales +\d+ .* 7\d\.\d % +CC0-1\.0 +[0-9a-f]{12} +tales$", made, re.MULTILINE), made
     assert re.search(r"^pretrain · Model · .* ← encode, train-tokenizer$", down, re.MULTILINE), down
@@ -97,6 +97,8 @@ def test_the_lineage_tells_what_a_model_was_made_of_and_what_holds_a_source(tmp_
     assert re.search(r"^pretrain +Model ", impact, re.MULTILINE) and re.search(r"collect-notes .* goes ", impact), (
         impact
     )
+    assert re.search(r"\| tales \| .* \| CC0-1.0 \| .* 7\d\.\d% \|", card), card
+    assert 'license_name: "cc-by-4.0-and-cc0-1.0"' in card
     assert re.search(r"5 artifacts hold it, 1 of them models; 4 would be rebuilt: about ", impact)
 
 

@@ -99,8 +99,22 @@ def wire() -> Iterator[Wire]:
 
 
 @contextmanager
-def ray_node(on: Wire, environment: Mapping[str, str], hidden: Path, cpus: int = 2) -> Iterator[str]:
-    """The address of a Ray head that sees an empty folder at `hidden`, and has its own HOME and TMPDIR."""
+def ray_node(on: Wire, environment: Mapping[str, str], hidden: Path) -> Iterator[str]:
+    """The address of a Ray head that sees an empty folder at `hidden`, and has its own HOME and TMPDIR.
+
+    On a machine that has much else to do, a head may give up its own start: it is started once more.
+    """
+    for last in (False, True):
+        with _head(on, environment, hidden) as (address, log):
+            assert address or not last, log
+            if address:
+                yield address
+                return
+
+
+@contextmanager
+def _head(on: Wire, environment: Mapping[str, str], hidden: Path, cpus: int = 2) -> Iterator[tuple[str, str]]:
+    """The address of a head, empty where it did not start; and what it said."""
     home = Path(tempfile.mkdtemp(prefix="cn-", dir="/tmp"))
     own = {
         **os.environ, **environment, "HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": str(home / "cache"),
@@ -118,15 +132,18 @@ def ray_node(on: Wire, environment: Mapping[str, str], hidden: Path, cpus: int =
         )
     try:
         deadline = time.monotonic() + START_SECONDS
-        while "Ray runtime started" not in (home / "log").read_text():
-            assert head.poll() is None and time.monotonic() < deadline, (home / "log").read_text()
+        while "Ray runtime started" not in (said := (home / "log").read_text()):
+            if head.poll() is not None or time.monotonic() > deadline:
+                break
             time.sleep(0.1)
-        yield f"ray://{on.there}:{CLIENT_PORT}"
+        yield f"ray://{on.there}:{CLIENT_PORT}" if "Ray runtime started" in said else "", said
     finally:
-        below = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]
-        for process in below:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended by itself
+            below = psutil.Process(head.pid).children(recursive=True)
+            head.kill()
+            for process in below:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         head.wait()
         shutil.rmtree(home, ignore_errors=True)
 

@@ -51,7 +51,7 @@ def test_only_where_none_was_named_the_one_that_was_taken_is_told(store: str) ->
 
 
 def test_a_model_is_found_by_its_label(store: str) -> None:
-    assert sorted(path.name for path in find("small", store).iterdir()) == ["model.gguf"]
+    assert sorted(path.name for path in find("small", store).iterdir()) == ["README.md", "model.gguf"]
 
 
 def test_an_attempt_and_its_data_are_both_paths(store: str) -> None:

@@ -123,6 +123,11 @@ CIRCLE = DAG + (
         ),
         (HEAD + OWN + DAG + "    a = []\n    a.append(a)\n    return Dag(Own(rule=a))\n", (), "FILE:14: rule.0.0.0"),
         (HEAD + DAG + "    return Dag(Join(parts=(Say().out, None)))\n", (), "FILE:5: Join.parts"),
+        (
+            HEAD + DAG + "    from pipeline import Resources\n    return Dag(Say(resources=Resources(cpus=-1)))\n",
+            (),
+            "FILE:6: Resources.cpus = -1: Input should be greater than or equal to 0\n  → mend the file",
+        ),
     ],
 )
 def test_a_mistake_in_a_dag_is_one_error_with_its_place_and_mend(

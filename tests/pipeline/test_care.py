@@ -209,6 +209,8 @@ def test_gc_says_what_it_frees_and_asks_first(root: Path) -> None:
     told(home, "pin", "join", "--why", "it is good")
     told(home, "gc", "--keep-days", "0", "--yes")
     assert not data(root, made(root, "upper")).exists() and data(root, made(root, "say")).exists()
+    lost = corpusmill(home, "pin", "upper")
+    assert lost.returncode == 2 and "was dropped\n  → build it again first" in lost.stderr
     assert "pinned by" in told(home, "show", "join") and "dropped" in told(home, "show", "upper")
     told(home, "unpin", "join")
     told(home, "gc", "--keep-days", "0", "--yes")

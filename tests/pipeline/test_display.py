@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import Dag
+from pipeline import Dag, Resources
 from pipeline.accounts import plan_lines
 from pipeline.dag import Dag as AnyDag
 from pipeline.display import Display
 from pipeline.events import Event
 from pipeline.executor import Inline
 from pipeline.plan import plan
+from pipeline.request import Request
 from pipeline.run import Outcome, run
 from pipeline.store import Store
 from tests.pipeline.toys import Fails, Join, Say, Slow, Upper, line
@@ -110,6 +111,16 @@ def test_failed_and_skipped_stages_are_told_and_counted(tmp_path: Path) -> None:
     assert re.search(r"toys: failed in [\d.]+ s \(2 finished, 1 failed, 1 skipped\)\n$", shown)
 
 
+def test_what_a_failed_or_stopped_stage_cost_stands_at_the_end(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    dear = Resources(dollars_per_hour=3.6e9)
+    slow = Slow(words=tuple("abcd"), resources=Resources(dollars_per_hour=3600, minutes=0.01))
+    watched(Dag(slow, Fails(words=Say().out, resources=dear)), tmp_path, stream)
+    rows = {row.split()[0]: row for row in stream.getvalue().splitlines()[-6:]}
+    assert re.match(r"slow +failed +[\d.]+ s +unknown +[\d.]+ s +\$[\d.]+ +stage 'slow' ran longer", rows["slow"])
+    assert re.match(r"fails +failed +[\d.]+ s +unknown +[\d.]+ s +\$[\d.,]+ +stage 'fails': ValueError", rows["fails"])
+
+
 def test_warnings_stand_before_the_last_line(tmp_path: Path) -> None:
     class Broken:
         name = "broken"
@@ -119,7 +130,17 @@ def test_warnings_stand_before_the_last_line(tmp_path: Path) -> None:
 
     stream = io.StringIO()
     watched(line(), tmp_path, stream, trackers=lambda: [Broken()])
-    assert stream.getvalue().splitlines()[-2] == "warning: broken stopped recording this run: no server"
+    warning = stream.getvalue().splitlines()[-2]
+    assert warning.startswith(
+        "warning: broken stopped recording this run: no server; to record it later: corpusmill track "
+    )
+
+
+def test_what_max_cost_cannot_count_is_told_before_anything_starts(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    watched(line(), tmp_path, stream, request=Request(max_cost=1.0))
+    shown = stream.getvalue().splitlines()
+    assert shown.index("warning: --max-cost does not count what has no price: say, upper") < shown.index("  say …")
 
 
 def test_progress_is_told_each_ten_seconds_with_what_is_left_and_the_loss() -> None:

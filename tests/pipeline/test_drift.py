@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import io
+import re
 import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from pipeline import Dag, DagError, UsageError
+from pipeline import Dag, DagError, Resources, UsageError
 from pipeline.accounts import plan_lines
 from pipeline.code import code_record
-from pipeline.errors import DecisionNeeded
+from pipeline.display import Display
+from pipeline.errors import DecisionNeeded, StoreError
 from pipeline.executor import Inline
 from pipeline.plan import plan
 from pipeline.request import Request
@@ -100,6 +103,17 @@ def test_a_dear_drift_stops_before_anything_starts_and_names_both_ways_on(projec
     assert sorted(Path(project.root).rglob("*")) == before
 
 
+def test_dear_drift_is_told_with_its_dollars_as_far_as_they_are_known(project: Project) -> None:
+    project.edit(OTHER)
+    dear = Resources(dollars_per_hour=36e6)
+    shout = project.stages.Shout(resources=dear)
+    for dag, cost in (
+        (Dag(shout), r"costs about \$[\d.,]+$"),
+        (Dag(project.stages.Echo(words=shout.out)), "costs nobody knows how much$"),
+    ):
+        assert re.search(f"takes about .* and {cost}", plan_lines(plan(dag, Store(project.root)), colour=False)[-1])
+
+
 def test_what_a_person_asked_for_needs_no_second_word(project: Project) -> None:
     project.edit(OTHER)
     done = project.run(confirm_above=0, rebuild=("shout", "echo"))
@@ -122,7 +136,17 @@ def test_what_is_accepted_is_cached_from_then_on_with_who_when_and_why(
     word = store.acceptance(shout, code_record(project.stages.Shout).digest)
     assert word and (word.who, word.why) == ("ann", "the same words") and began <= word.when <= time.time()
     reason = plan(project.dag(), store).entries["shout"].reason
-    assert reason == f"accepted by ann, though {project.name}_words.py:shout changed"
+    day = time.strftime("%Y-%m-%d", time.localtime(word.when))
+    assert reason == f"accepted by ann on {day} (the same words), though {project.name}_words.py:shout changed"
+
+
+def test_what_is_accepted_is_told_though_nothing_runs(project: Project) -> None:
+    project.edit(SAME)
+    stream, request = io.StringIO(), Request(accept=("drifted",))
+    show = Display("toys", stream)
+    run(project.dag(), Store(project.root), name="toys", dials={}, executor=Inline, request=request, observer=show)
+    edited = f"{project.name}_words.py:shout changed"
+    assert stream.getvalue().splitlines() == [f"{label}: accepted now, though {edited}" for label in ("shout", "echo")]
 
 
 def test_all_that_drifted_is_accepted_or_rebuilt_by_one_word(project: Project) -> None:
@@ -142,6 +166,15 @@ def test_many_drifted_stages_are_named_by_one_word(project: Project) -> None:
     with pytest.raises(DecisionNeeded) as raised:
         run(dag, store, name="toys", dials={}, executor=Inline, request=Request(confirm_above=0))
     assert raised.value.mend.startswith("--rebuild drifted builds again, --accept drifted keeps what is there")
+
+
+def test_an_acceptance_that_cannot_be_read_is_one_error_with_its_place(project: Project) -> None:
+    project.edit(SAME)
+    project.run(accept=("drifted",))
+    [record] = Path(project.root).glob("shout/*/*/accepted/*.json")
+    record.write_bytes(record.read_bytes()[:20])
+    with pytest.raises(StoreError, match=r"/accepted/\w+\.json cannot be read: truncated, or written by a newer"):
+        project.run()
 
 
 def test_an_acceptance_is_for_one_code_alone(project: Project) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline import Artifact, Context, Dag, Resources, Stage
+from pipeline.accounts import plan_lines
 from pipeline.executor import Inline
 from pipeline.forecast import UTILIZATION, forecast, makespan
 from pipeline.manifest import Cost, Manifest
@@ -73,6 +75,18 @@ def test_a_gpu_stage_that_never_ran_is_expected_to_take_its_work_at_a_share_of_t
     assert found.seconds == pytest.approx(1e18 / (2 * 989e12 * UTILIZATION))
     assert found.dollars == pytest.approx((found.seconds or 0) / 3600 * 2 * 3.9492)
     assert "H100" in found.basis
+
+
+@pytest.mark.parametrize("gpu", ["H100", "Z80", ""])
+def test_what_a_rented_gpu_will_cost_is_unknown_in_the_table_not_left_out(tmp_path: Path, gpu: str) -> None:
+    dag = Dag(Say(resources=Resources(gpu=gpu, gpus=1)))
+    head, row, total = plan_lines(plan(dag, Store(str(tmp_path))), colour=False)
+    assert head.split()[4] == "dollars" and row.split()[3:5] == ["unknown", "unknown"]
+    assert total == "0 cached, 1 to run: time unknown, dollars unknown"
+    other = Dag(*dag.targets, Trains(steps=10**16, resources=Resources(gpu="H100", gpus=1)))
+    assert re.search(
+        r", \$2\.77 and 1 of unknown cost$", plan_lines(plan(other, Store(str(tmp_path))), colour=False)[-1]
+    )
 
 
 def test_a_run_on_another_kind_of_machine_is_nothing_to_go_by(tmp_path: Path) -> None:

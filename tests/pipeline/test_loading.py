@@ -64,6 +64,8 @@ def test_a_dag_of_the_users_own_is_found_by_its_file(tmp_path: Path) -> None:
     assert dag.stages["say"].words == ("x", "y", "z")  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match="has no function 'maed'\n  → did you mean 'made'"):
         find(f"{tmp_path}/my_own.py:maed")
+    with pytest.raises(UsageError, match="has no function 'zzzz'\n  → it has: made"):
+        find(f"{tmp_path}/my_own.py:zzzz")
 
 
 def test_a_file_that_breaks_is_named_with_its_line(tmp_path: Path) -> None:

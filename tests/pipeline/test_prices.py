@@ -52,7 +52,21 @@ def test_a_persons_file_overrides_a_price_and_keeps_the_rest(tmp_path: Path) -> 
     assert hourly(Resources(gpu="L4")) == LISTED.gpu["L4"].dollars_per_hour
 
 
-@pytest.mark.parametrize("text", ["[gpu.H100]\ndollars = 2\n", "[gpu.H100\n", "[cpu]\ndollars_per_hour = -1\n"])
+def test_capitals_in_the_name_of_a_gpu_do_not_count(tmp_path: Path) -> None:
+    own(tmp_path, "[gpu.h100]\ndollars_per_hour = 2\n")
+    assert hourly(Resources(gpu="H100")) == hourly(Resources(gpu="h100")) == 2
+    assert peak_flops(Resources(gpu="h100")) == 989e12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[gpu.H100]\ndollars = 2\n",
+        "[gpu.H100\n",
+        "[cpu]\ndollars_per_hour = -1\n",
+        "[gpu.H100]\ndollars_per_hour = inf\n",
+    ],
+)
 def test_a_price_file_that_cannot_be_read_is_one_error(tmp_path: Path, text: str) -> None:
     own(tmp_path, text)
     with pytest.raises(UsageError, match=r"the price file .*prices.toml"):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from pipeline import Dag, DagError, StageFailed
+from pipeline import Dag, DagError, Resources, StageFailed, UsageError
 from pipeline.executor import Inline
 from pipeline.job import Job
 from pipeline.request import Request
@@ -164,3 +165,13 @@ def test_a_run_that_is_stopped_is_told_to_the_trackers_as_stopped(tmp_path: Path
     with pytest.raises(KeyboardInterrupt):
         run(line(), Store(str(tmp_path)), name="toys", dials={}, executor=Stops, trackers=lambda: [Told()])  # type: ignore[list-item]
     assert told[0] == "start" and "stage say" in told and told[-1] == "finish stopped"
+
+
+def test_what_no_machine_can_be_given_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    class Small(Inline):
+        room: ClassVar = {"gpus": 0.0}
+
+    dag = Dag(Upper(words=Say().out, resources=Resources(gpus=1)))
+    with pytest.raises(UsageError, match="stage 'upper' asks for 1 GPUs, but this machine has 0\n.*larger machine"):
+        run(dag, Store(str(tmp_path / "store")), name="toys", dials={}, executor=Small)
+    assert not (tmp_path / "store").exists(), "nothing was built, and no run is on record"

@@ -13,6 +13,7 @@ from pipeline.manifest import Dropped
 from pipeline.plan import plan
 from pipeline.request import Request
 from pipeline.run import Outcome, run
+from pipeline.selection import select
 from pipeline.store import Store, place_of
 from tests.pipeline.toys import Join, Say, Slow, Upper
 
@@ -49,6 +50,31 @@ def test_from_takes_what_is_above_as_it_is_or_refuses(tmp_path: Path) -> None:
     assert set(execute(tree(), tmp_path, start="right").states) == {"say", "left", "right", "join"}, (
         "aside was not asked for"
     )
+
+
+def test_the_time_of_a_part_is_that_of_its_stages_alone(tmp_path: Path) -> None:
+    lone = Slow(words=("x", "y"), label="slow")
+    execute(Dag(lone, Say(label="fast")), tmp_path)
+    _, planned = select(Dag(lone, Say(words=("z",), label="fast")), Store(str(tmp_path)), Request(only="fast"))
+    again = Dag(Slow(words=("z",), label="slow"), Say(label="fast"))
+    _, beside = select(again, Store(str(tmp_path)), Request(only="fast"))
+    assert planned.wall_seconds == planned.seconds and beside.wall_seconds == beside.seconds
+
+
+@pytest.mark.parametrize("asked", [{"start": "right", "rebuild": ("aside",)}, {"start": "aside", "rebuild": ("say",)}])
+def test_what_is_asked_of_a_stage_outside_the_part_is_refused_and_not_passed_over(
+    tmp_path: Path, asked: dict[str, object]
+) -> None:
+    execute(tree(), tmp_path)
+    with pytest.raises(DagError, match="--from (right|aside) leaves (aside|say) alone"):
+        execute(tree(), tmp_path, **asked)
+
+
+@pytest.mark.parametrize("asked", [{"start": "say"}, {"rebuild": ("Say",)}])
+def test_what_is_built_again_cannot_be_accepted(tmp_path: Path, asked: dict[str, object]) -> None:
+    execute(tree(), tmp_path)
+    with pytest.raises(UsageError, match="say is both to be rebuilt and accepted"):
+        execute(tree(), tmp_path, accept=("say",), **asked)
 
 
 def test_from_and_until_enclose_a_stretch(tmp_path: Path) -> None:
@@ -117,7 +143,6 @@ def test_a_run_stops_at_a_commit_when_its_limit_is_spent_and_goes_on_from_there(
     dag = Dag(Upper(words=Slow(words=words, trace=str(trace), resources=Resources(dollars_per_hour=3600)).out))
     outcome = execute(dag, tmp_path / "store", max_cost=1.0)
     assert outcome.states == {"slow": "stopped", "upper": "skipped"} and outcome.stopped
-    assert "--max-cost does not count what has no price: upper" in outcome.warnings
     done = len(trace.read_text()) // 3
     assert 3 < done < 40, "a word takes 0.3 s, a second costs a dollar"
     again = execute(dag, tmp_path / "store")

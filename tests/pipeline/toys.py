@@ -96,13 +96,13 @@ class Slow(Say):
 
 
 class Held(Say):
-    """Says its words once the file `gate` is there."""
+    """Says its first word, and the others once the file `gate` is there."""
 
     gate: str = Field(description="file that is waited for, a minute at most")
 
     def _say(self, word: str, folder: Path) -> int:
         for _ in range(6000):
-            if Path(self.gate).exists():
+            if word == self.words[0] or Path(self.gate).exists():
                 break
             time.sleep(0.01)
         return super()._say(word, folder)

@@ -166,7 +166,7 @@ def test_a_kill_in_the_middle_leaves_nothing_that_is_half_there(talk: Path, tmp_
 
 
 def test_what_is_too_large_is_refused_before_it_is_copied(talk: Path, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="it holds .*, more than 100 B\n.*--max-gb"):
+    with pytest.raises(SourceError, match=f"{talk}: it holds .*, more than 100 B\n.*--max-gb"):
         adopted(talk, tmp_path, most=100)
     assert not list((tmp_path / "store").rglob("*.parquet"))
 
@@ -232,7 +232,7 @@ def test_encode_ends_documents_with_the_eos_token_of_a_tokenizer_made_elsewhere(
     engine.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     (tmp_path / "theirs").mkdir()
     engine.save(str(tmp_path / "theirs" / "tokenizer.json"))
-    with pytest.raises(SourceError, match="no token that ends a document"):
+    with pytest.raises(SourceError, match=f"{tmp_path / 'theirs'}: .*no token that ends a document"):
         adopted(tmp_path / "theirs", tmp_path, "tokenizer")
     (tmp_path / "theirs" / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "</s>"}}))
     found = adopted(tmp_path / "theirs", tmp_path, "tokenizer")
