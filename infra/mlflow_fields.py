@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from infra.mlflow_home import store_folder
+from pipeline.lineage_nodes import flat
 from pipeline.manifest import InputRecord, Manifest
 
 PREFIX = "corpusmill."
@@ -34,18 +35,7 @@ def name(text: str) -> str:
 
 def params(settings: Mapping[str, Any]) -> dict[str, str]:
     """Settings as params: nested groups dotted, lists as JSON, long values cut with a note of their digest."""
-    return {name(place): clip(value, LONGEST_PARAM) for place, value in _flat("", settings)}
-
-
-def _flat(place: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping) and set(value) == {"$input"}:
-        return  # an input's place among the settings (pipeline.canonical): MLflow is told of it as a dataset
-    if isinstance(value, Mapping) and value:
-        for key in value:
-            below = place if key.startswith("$") else f"{place}.{key}"  # the name of a group's class, or of one as such
-            yield from _flat(below if place else str(key), value[key])
-    elif place:
-        yield place, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return {name(place): clip(value, LONGEST_PARAM) for place, value in flat(settings)}
 
 
 def tags(**values: object) -> dict[str, str]:
@@ -71,6 +61,7 @@ def manifest_tags(manifest: Manifest) -> dict[str, str]:
         source=manifest.source,
         executor=manifest.executor,
         machine=manifest.machine,
+        gpu=_gpu(manifest.resources),
         cost=cost.model_dump(exclude_none=True),
         lost=manifest.lost.model_dump(exclude_none=True) if manifest.lost.wall_seconds else None,
         dollars=None if cost.dollars is None else f"{cost.dollars:.4f}",
@@ -78,6 +69,12 @@ def manifest_tags(manifest: Manifest) -> dict[str, str]:
         built_by=manifest.run,
         extended_from=manifest.extended_from,
     )
+
+
+def _gpu(resources: Mapping[str, Any]) -> str:
+    """The GPUs that an attempt held, as ``8 × H100``; empty on CPUs."""
+    number = resources.get("gpus") or 0
+    return " × ".join(part for part in (f"{number:g}", resources.get("gpu") or "") if part) if number else ""
 
 
 def manifest_metrics(manifest: Manifest) -> dict[str, float]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from infra.mlflow_child import Child
+from infra.mlflow_home import without_userinfo
 from infra.mlflow_plots import Bar, curves, funnel
 from pipeline.counted import plain
 from pipeline.lineage import Hop, sources, web
@@ -55,7 +56,7 @@ def details(record: RunRecord, children: Mapping[str, Child], links: Mapping[str
     known, found = sources(hops), {}
     for label, drawn in record.stages.items():
         child, inputs = children.get(label), list(drawn.inputs.items())
-        link, about = links.get(label, ""), f"{drawn.stage} · {drawn.kind} · {drawn.reason}"
+        link, about = links.get(label, ""), f"{drawn.stage} · {drawn.kind} · {drawn.state}: {drawn.reason}"
         made = child.manifest if child is not None else None
         unmade = Detail(label, settings=shown_settings(drawn.settings))
         told = unmade if made is None else detail(hops[place_of(made)], known, hops)
@@ -99,7 +100,7 @@ def bars(record: RunRecord, children: Mapping[str, Child]) -> list[Bar]:
 def _short(names: list[str]) -> str:
     text = ", ".join(names)
     return (
-        text if len(text) <= 26 else f"{names[0][:14]} and {len(names) - 1} more" if len(names) > 1 else text[:25] + "…"
+        text if len(text) <= 30 else f"{names[0][:14]} and {len(names) - 1} more" if len(names) > 1 else text[:29] + "…"
     )
 
 
@@ -129,12 +130,12 @@ def drawn(
 
 
 def write(client: MlflowClient, run: str, pictures: Mapping[str, str]) -> tuple[list[str], str]:
-    """Put the pictures among the artifacts of a run; the names of those that lie there, and why others do not."""
-    written, fault = [], ""
+    """Put the pictures among the artifacts of a run, until one cannot be written; the names of those that lie there, and why not all."""
+    written: list[str] = []
     for name, text in pictures.items():
         try:
             client.log_text(run, text, name)
-            written.append(name)
         except Exception as raised:  # each place for artifacts has exceptions of its own
-            fault = f"{name}: {(str(raised) or repr(raised)).splitlines()[0]}"
-    return written, fault
+            return written, without_userinfo(f"{name}: {(str(raised) or repr(raised)).splitlines()[0]}")
+        written.append(name)
+    return written, ""

@@ -15,7 +15,7 @@ Bar = tuple[str, str, Mapping[str, float]]
 INK, DIM, LINE, PAPER = "#1c2430", "#5b6675", "#d9dee6", "#ffffff"
 PARTS = ("#3565c9", "#c77700", "#2e7d32", "#8e44ad", "#00838f", "#b3382c", "#6d7b8a", "#a0863c")
 WIDE, HIGH, LEFT, TOP = 360, 190, 52, 34  # of one panel, in pixels, and the room for its scale and its title
-BAR, ROW, NAMES, ROOM, FIGURES = 22, 38, 190, 420, 130
+BAR, ROW, NAMES, ROOM, FIGURES = 22, 38, 220, 400, 130
 
 
 def _svg(wide: float, high: float, lines: Sequence[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,3 +48,45 @@ def test_each_heartbeat_tells_one_point(tmp_path: Path) -> None:
     assert len(points) == 2 and all(
         isinstance(values, dict) and set(values) >= MACHINE - {"cpu_utilization_percentage"} for values in points
     )
+
+
+class Library:
+    """NVIDIA's library on a machine with two GPUs, as far as it is asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(type(self), name.removesuffix("_v2"))
+
+    @staticmethod
+    def nvmlInit() -> int:
+        return 0
+
+    @staticmethod
+    def nvmlDeviceGetCount(count: Any) -> int:
+        count._obj.value = 2
+        return 0
+
+    @staticmethod
+    def nvmlDeviceGetHandleByIndex(number: Any, handle: Any) -> int:
+        handle._obj.value = number.value + 1
+        return 0
+
+    @staticmethod
+    def nvmlDeviceGetUtilizationRates(handle: Any, use: Any) -> int:
+        use._obj[0] = 10 * handle.value
+        return 0
+
+    @staticmethod
+    def nvmlDeviceGetMemoryInfo(handle: Any, memory: Any) -> int:
+        memory._obj[:] = [80_000_000, 60_000_000, 20_000_000]
+        return 0
+
+
+def test_each_gpu_that_may_be_used_is_told_by_its_place_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    both = Load().now()
+    assert (both["gpu_0_utilization_percentage"], both["gpu_1_utilization_percentage"]) == (10, 20)
+    assert (both["gpu_0_memory_usage_megabytes"], both["gpu_0_memory_usage_percentage"]) == (20, 25)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    one = Load().now()
+    assert one["gpu_0_utilization_percentage"] == 20 and "gpu_1_utilization_percentage" not in one
