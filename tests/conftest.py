@@ -37,6 +37,8 @@ hypothesis.settings.load_profile("corpusmill")
 # A shell starts what runs in its background deaf to Ctrl-C, and so would every process be that a test interrupts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # and nohup, to a hang-up
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
