@@ -3,13 +3,13 @@
 #   PYTHON=python3.12     the Python that makes .venv
 #   TORCH_INDEX=URL       a further package index for torch alone, for example PyTorch's own of CPU builds
 #   DIALS="steps=800"     dials of the demo's dag
-#   WORKERS=4             processes that run the tests; most of them wait for others
+#   WORKERS=3             processes that run the tests; most of them wait for others
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 DIALS ?=
 NAME ?=
-WORKERS ?= 4
+WORKERS ?= 3
 KILLS ?= 100
 SEED ?= 0
 BIN := .venv/bin
@@ -45,7 +45,7 @@ lint: $(DEV)
 
 unit: $(DEV)
 	@rm -f .coverage .coverage.*
-	$(MEASURED) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --durations=10 tests/test_documents.py tests
+	$(MEASURED) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --durations=10
 
 bench: $(DEV)
 	@$(BIN)/python -m bench $(NAME)

@@ -23,6 +23,9 @@ from pipeline.job import Job
 from pipeline.machine import machine
 from pipeline.manifest import Manifest
 
+START_SECONDS = 100.0
+"""Ray is ready in 4 to 11 s on two idle cores; now and then it never is, and a second one is."""
+
 
 class RayFuture(Future[Manifest]):
     """A future whose job the host knows as `ref`; there it stands for an ObjectRef, the edge to the jobs after it."""
@@ -55,6 +58,7 @@ class RayExecutor:
         self._pending: dict[int, RayFuture] = {}
         self._count = 0
         self._host: RayHost | None = None
+        self._listener: threading.Thread | None = None
         self._lost = ""
 
     def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
@@ -79,12 +83,30 @@ class RayExecutor:
         return ended(parent.result())
 
     def _start(self) -> RayHost:
-        host = RayHost("infra.ray_host", cpus=self.cpus, gpus=self.gpus, memory_gib=self.memory, address=self.address)
-        host.send(host.settings)
+        for last in (False, True):
+            host = RayHost(
+                "infra.ray_host", cpus=self.cpus, gpus=self.gpus, memory_gib=self.memory, address=self.address
+            )
+            self._host = host  # so that who stops now closes it
+            host.send(host.settings)
+            if last or self.address or self._began(host.channel):
+                break
+            self._host = None
+            host.close()
         self._listener = threading.Thread(target=self._listen, args=[host.channel], name="ray-answers", daemon=True)
         self._listener.start()
-        self._host = host
         return host
+
+    def _began(self, channel: socket.socket) -> bool:
+        """Whether Ray said something, be it that it does not start, before it was too late."""
+        channel.settimeout(START_SECONDS)
+        try:
+            channel.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            return False
+        finally:
+            channel.settimeout(None)
+        return True
 
     def _listen(self, channel: socket.socket) -> None:
         lost = "Ray stopped before it ended"
@@ -94,7 +116,7 @@ class RayExecutor:
                     answer = json.loads(line)
                     if "lost" in answer:
                         lost = answer["lost"]
-                    else:
+                    elif "ref" in answer:
                         self._settle(answer["ref"], answer["end"])
         finally:
             self._fail(lost)
@@ -129,5 +151,6 @@ class RayExecutor:
                     future.result()
         self._fail("it was stopped")
         host.close()
-        self._listener.join()
-        self._host, self._lost = None, ""
+        if self._listener is not None:
+            self._listener.join()
+        self._host, self._listener, self._lost = None, None, ""

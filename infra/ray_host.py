@@ -57,6 +57,7 @@ class Host:
                 said = (str(fault).strip() or repr(fault)).splitlines()
                 self._lost(f"Ray did not start: {' … '.join(dict.fromkeys((said[0], said[-1])))}")
                 return
+            self._send({"ready": True})
             threading.Thread(target=self._watch, name="watch", daemon=True).start()
             for line in lines:
                 self._submit(json.loads(line))

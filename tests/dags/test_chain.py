@@ -182,7 +182,7 @@ def committed(store: Path, stage: str) -> list[Path]:
 
 
 def until_committed(store: Path, stage: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not committed(store, stage):
         assert time.monotonic() < deadline, f"{stage} committed nothing"
         time.sleep(0.002)
