@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.mlflow_home import store_folder
+from pipeline import store
 from pipeline.lineage_nodes import flat
 from pipeline.manifest import InputRecord, Manifest
 
@@ -86,6 +87,6 @@ def manifest_metrics(manifest: Manifest) -> dict[str, float]:
 
 def place_of(store_root: str, record: Manifest | InputRecord) -> str:
     """The URI of an artifact's data in the store."""
-    below = f"{record.stage}/{record.key}/{record.attempt}/data"
+    below = f"{store.place_of(record)}/data"
     folder = store_folder(store_root)
     return (folder / Path(below)).as_uri() if folder is not None else f"{store_root.rstrip('/')}/{below}"

@@ -73,7 +73,7 @@ def register(
         before = list(takewhile(lambda one: one.attempt != manifest.attempt, lost))
         if lost and before == lost and record.started < max(one.when for one in lost):
             return model.name, ""
-        for former in filter(None, (store.manifest(f"{one.stage}/{one.key}/{one.attempt}") for one in before)):
+        for former in filter(None, (store.manifest(place_of(one)) for one in before)):
             builder = lineage.builder(former)[1]
             model.add(former, builder, former.run, describe(former, builder))
         version = model.add(manifest, run, record.run, describe(manifest, run))

@@ -117,7 +117,7 @@ def survey(store: Store, keep_days: float, drop: Sequence[Manifest] = (), now: f
     pinned, using = set(pins(store)), _used(store, since)
     for made in drop:
         _may_go(store, made, pinned, using.live)
-    roots = pinned | using.recent | {f"{one.stage}/{one.key}/{one.attempt}" for one in store.registered()}
+    roots = pinned | using.recent | set(map(place_of, store.registered()))
     roots |= {place_of(made) for made in manifests if made.created >= since or made.origin}
     kept = needed(manifests, roots) - {place_of(made) for made in drop}
     gone = [made for made in manifests if store.is_dropped(made)]
@@ -139,7 +139,7 @@ def needed(manifests: Iterable[Manifest], roots: Iterable[str]) -> set[str]:
         if place not in found:
             found.add(place)
             above = by_place[place].inputs.values() if place in by_place else ()
-            pending += [f"{one.stage}/{one.key}/{one.attempt}" for one in above]
+            pending += map(place_of, above)
     return found
 
 

@@ -70,7 +70,7 @@ def find(store: Store, name: str, dag: str = "") -> str | Manifest:
     if name in runs:
         return name
     version = None if dag else registered.find(store, name)
-    model = store.manifest(f"{version.stage}/{version.key}/{version.attempt}") if version else None
+    model = store.manifest(place_of(version)) if version else None
     if "/" in name and model is None:
         return _at(store, name)
     labelled = {} if "/" in name else _labelled(store, name, dag, runs)

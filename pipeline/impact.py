@@ -17,7 +17,7 @@ from pipeline.lineage import Amount, Hop, held, sources, whole
 from pipeline.manifest import SourceRecord
 from pipeline.messages import nearest
 from pipeline.registered import champions
-from pipeline.store import Store
+from pipeline.store import Store, place_of
 
 MODEL = "Model"
 GOES, REBUILT, OLD = "goes", "rebuilt", "old"
@@ -117,7 +117,7 @@ def _versions(store: Store) -> dict[str, list[str]]:
     last = {name: champions(store, name)[-1:] for name in {one.name for one in registered}}
     for one in registered:
         best = " champion" if [champion.version for champion in last[one.name]] == [one.version] else ""
-        places.setdefault(f"{one.stage}/{one.key}/{one.attempt}", []).append(f"{one.name}@{one.version}{best}")
+        places.setdefault(place_of(one), []).append(f"{one.name}@{one.version}{best}")
     return places
 
 

@@ -30,7 +30,7 @@ def pins(store: Store) -> dict[str, Pin]:
         for name in store.files.children(f".pins/{attempt}"):
             if not name.startswith("."):
                 word = store.read(Pin, f".pins/{attempt}/{name}")
-                last[f"{word.stage}/{word.key}/{word.attempt}"] = word
+                last[place_of(word)] = word
     return {place: word for place, word in last.items() if word.pinned}
 
 

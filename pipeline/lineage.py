@@ -133,11 +133,7 @@ def final(store: Store, run: str) -> list[Manifest]:
 
 
 def _inputs(made: Manifest) -> dict[str, str]:
-    return {field: _at(given) for field, given in made.inputs.items()}
-
-
-def _at(given: InputRecord) -> str:
-    return f"{given.stage}/{given.key}/{given.attempt}"
+    return {field: place_of(given) for field, given in made.inputs.items()}
 
 
 def _read(store: Store, place: str) -> Manifest | str:
@@ -160,7 +156,7 @@ def _ordered(known: Mapping[str, Manifest], ends: Iterable[str]) -> Iterator[tup
             seen.add(place)
             pending.append((place, record, True))
             given = known[place].inputs.values() if place in known else ()
-            pending += [(_at(one), one, False) for one in reversed(list(given))]
+            pending += [(place_of(one), one, False) for one in reversed(list(given))]
 
 
 def _hop(place: str, made: Manifest, hops: Mapping[str, Hop]) -> Hop:

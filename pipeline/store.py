@@ -24,7 +24,7 @@ from pipeline import lease
 from pipeline.digest import FileRecord
 from pipeline.errors import StoreError
 from pipeline.files import LocalFiles, open_root
-from pipeline.manifest import Acceptance, Manifest, Registration, StopRecord
+from pipeline.manifest import Acceptance, InputRecord, Manifest, Pin, Registration, StopRecord
 from pipeline.store_faults import Unsound, unreadable
 from pipeline.workspace import Workspace
 
@@ -279,9 +279,9 @@ class Store:
             self.files.replace(f".runs/{run}/logs/{label}.txt", (self.logs(run) / f"{label}.txt").read_bytes())
 
 
-def place_of(manifest: Manifest) -> str:
-    """The directory of an attempt, relative to the root."""
-    return _place(manifest.stage, manifest.key, manifest.attempt)
+def place_of(record: Manifest | InputRecord | Pin | Registration) -> str:
+    """The directory of the attempt that a record is of, relative to the root."""
+    return _place(record.stage, record.key, record.attempt)
 
 
 def _place(stage: str, key: str, attempt: str) -> str:
