@@ -168,7 +168,9 @@ def _adapt() -> None:
         setattr(ray_node.Node, name, lambda *_, **__: None)
     ray_services.resolve_ip_for_localhost = lambda host: host
     command: Any = getattr(ray_services, COMMAND)
-    setattr(ray_services, COMMAND, lambda what, *rest, **more: STAND_IN if what in AGENTS else command(what, *rest, **more))
+    setattr(
+        ray_services, COMMAND, lambda what, *rest, **more: STAND_IN if what in AGENTS else command(what, *rest, **more)
+    )
     ask: Any = ray_services.get_node
 
     def patient(address: str, node: str) -> Any:

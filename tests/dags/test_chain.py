@@ -167,10 +167,14 @@ def digests(store: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("stage", ["dedup", "pretrain"])
-def test_killed_inside_a_stage_on_ray_the_next_run_goes_on_where_it_was_even_without(stage: str, quiet: Path, tmp_path: Path) -> None:
+def test_killed_inside_a_stage_on_ray_the_next_run_goes_on_where_it_was_even_without(
+    stage: str, quiet: Path, tmp_path: Path
+) -> None:
     store = shutil.copytree(quiet, tmp_path / "store")
     shutil.rmtree(store / stage)
-    with tree_of(subprocess.Popen(command(store, "base", STEPS, "--tracker", "none"), stdout=subprocess.DEVNULL)) as kill:
+    with tree_of(
+        subprocess.Popen(command(store, "base", STEPS, "--tracker", "none"), stdout=subprocess.DEVNULL)
+    ) as kill:
         until_committed(store, stage)
         kill()
     assert committed(store, stage), "the kill came before the first commit was read back"
