@@ -20,8 +20,10 @@ from pipeline.manifest import CodeRecord, Cost, Manifest
 from pipeline.places import Put
 from pipeline.prices import hourly
 from pipeline.reasons import explain_drift, in_force, unless, why
+from pipeline.spent import kept
 from pipeline.stage import Stage
 from pipeline.store import Store
+from pipeline.tables import duration
 
 PlanState = Literal["cached", "run", "drift", "depends"]
 NOWHERE: Mapping[str, Put] = {}
@@ -258,13 +260,16 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], history: _History, ask
     state, reason = _state(settings, code, known, makers, own, unsettled, made, force is not None, asked)
     sizes = {place: made.size if made else None for place, made in found.items()}
     there = history.where.get(stage.label, Put())
+    done = kept(history.store.files, f"{stage.stage_name()}/{key}", code.digest) if key and not unsettled else Cost()
+    if done.wall_seconds:
+        reason += f"; goes on from {duration(done.wall_seconds)} of committed work"
     anew = unsettled or (asked and history.store.holds(made))
     shorter = None if anew else find(stage, settings, digests, code.digest, earlier, history.store)
     if shorter and state == "run":
         reason = "; ".join(filter(None, [asked, extends(stage, shorter, code)]))
     return Entry(
         label=stage.label, stage=stage.stage_name(), state=state, reason=reason, key=None if unsettled else key, last=last,
-        forecast=forecast(stage, earlier, sizes, share(stage, shorter)), forced=bool(asked),
+        forecast=forecast(stage, earlier, sizes, share(stage, shorter), done.wall_seconds), forced=bool(asked),
         paid=bool(stage.resources.gpus) or hourly(stage.resources) is not None,
         place=there.place, away=there.away, stays=there.stays,
     )  # fmt: skip

@@ -41,4 +41,8 @@ class Request(BaseModel):
             raise UsageError(
                 f"{min(both)} is both to be rebuilt and accepted", mend="give one of --rebuild and --accept"
             )
+        if self.why and not self.accept:
+            raise UsageError(
+                "--why says why something is accepted", mend="give --accept LABEL with it, or leave it out"
+            )
         return self

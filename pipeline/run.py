@@ -223,7 +223,14 @@ class _Driver:
                 continue
             stage = self.dag.stages[label]
             parents = self.dag.parents(stage)
-            job = Job.of(stage, parents, run=self.outcome.run, store=self.store.url, force=entry.forced)
+            job = Job.of(
+                stage,
+                parents,
+                run=self.outcome.run,
+                store=self.store.url,
+                force=entry.forced,
+                max_cost=self.request.max_cost,
+            )
             futures[label] = self.executor.submit(job, [futures[parent.label] for parent in parents])
             self._settle_done(futures)
         return futures

@@ -27,9 +27,7 @@ def select(dag: Dag, store: Store, request: Request, places: Places = ALL_HERE) 
     """
     request.check()
     where = put(dag, places, request.on, request.place)
-    if request.until:
-        dag = Dag(dag.find(request.until))
-    dag = placed(dag, where)
+    dag = placed(_until(dag, request) if request.until else dag, where)
     alone, start = ([dag.find(label).label] if label else [] for label in (request.only, request.start))
     rebuild = {*alone, *start, *_labels(dag, request.rebuild)}
     accept = _labels(dag, request.accept)
@@ -52,6 +50,19 @@ def select(dag: Dag, store: Store, request: Request, places: Places = ALL_HERE) 
                 mend=f"leave out --from, or what is asked of {label}",
             )
     return dag, plan
+
+
+def _until(dag: Dag, request: Request) -> Dag:
+    """The part that --until leaves, of which alone something may be asked."""
+    part = Dag(dag.find(request.until))
+    starts = [dag.find(request.start).label] if request.start else []
+    for label in (*starts, *_labels(dag, (*request.rebuild, *request.accept))):
+        if label not in part.stages:
+            raise DagError(
+                f"--until {request.until} leaves {label} out, of which something else is asked",
+                mend=f"leave out --until, or what is asked of {label}",
+            )
+    return part
 
 
 def _labels(dag: Dag, asked: Collection[str]) -> list[str]:
