@@ -94,7 +94,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(store, code, re.split(r"[\r\n]+", ESCAPES.sub("", text)))
 
 
-HERE = ["--executor", "inline", "--tracker", "none"]
+HERE = ["--on", "inline", "--tracker", "none"]
 
 
 def manifests(store: Path) -> dict[str, Manifest]:
