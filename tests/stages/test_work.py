@@ -36,7 +36,7 @@ def test_work_grows_with_steps_and_depth_and_reaches_what_is_tuned() -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize(("vocabulary", "micro", "tied", "low"), [(3000, 4, False, False), (500, 0, True, True)])
+@pytest.mark.parametrize(("vocabulary", "micro", "tied", "low"), [(3000, 8, False, False), (500, 0, True, True)])
 def test_the_memory_of_a_training_is_what_torch_allocates_for_an_update(
     monkeypatch: pytest.MonkeyPatch, vocabulary: int, micro: int, tied: bool, low: bool
 ) -> None:
