@@ -1,0 +1,134 @@
+"""The contract, and what is more, on a Ray cluster of three machines that share no disk and have no code of this project."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import Resources, UsageError
+from pipeline.executor import check_reach
+from pipeline.manifest import Manifest
+from pipeline.store import Store
+from pipeline.stream import Follower
+from tests.executors.cluster import Cluster, title
+from tests.executors.helpers import SECONDS, Hand, words_in
+from tests.executors.stages_for_tests import Maps, Sees, Sleeps
+from tests.executors.test_contract import *  # noqa: F403  (the suite itself, with the hand below)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def hand(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Hand:
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    return Hand(cluster.executor, f"{cluster.s3.bucket()}/store")
+
+
+def test_a_machine_of_the_cluster_sees_no_folder_of_the_driver_and_the_driver_none_of_its(
+    hand: Hand, cluster: Cluster
+) -> None:
+    (cluster.hidden / "here").touch()
+    seen, home = hand.text(hand.made(Sees(place=str(cluster.hidden)))).split()
+    assert seen == "[]" and home != os.environ["HOME"]
+    assert hand.store.local.is_relative_to(cluster.hidden), "what was read has come over the wire"
+
+
+def test_a_store_that_a_cluster_cannot_reach_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder of this machine, and the executor 'ray' works on others"):
+        check_reach(cluster.executor, Store(str(tmp_path)).files)
+
+
+DAG = """
+from pipeline import Artifact, Dag, Field, Resources, Stage
+from beside import shout
+
+class Read(Stage[Artifact]):
+    file: str = Field(default="words.txt", description="the file, beside the dag")
+
+    def run(self, out, ctx):
+        import lazily
+        ctx.map(self._write, open(self.file).read().split())
+
+    def _write(self, word, folder):
+        import lazily
+        (folder / f"{word}.txt").write_text(lazily.twice(shout(word)))
+
+def words(*, gpus: int = 0) -> Dag:
+    return Dag(Read(resources=Resources(gpus=gpus)))
+"""
+
+
+def _run(cluster: Cluster, folder: Path, store: str, *words: str) -> subprocess.Popen[str]:
+    """`corpusmill run` of a user's own dag on the cluster, in the user's own folder."""
+    (folder / "mine.py").write_text(DAG)
+    (folder / "beside.py").write_text("def shout(word):\n    return word.upper()\n")
+    (folder / "lazily.py").write_text("def twice(word):\n    return word + word\n")
+    (folder / "words.txt").write_text("over the wire")
+    given = ["run", "mine.py:words", *words, "--executor", cluster.address, "--tracker", "none", "--store", store]
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *given]
+    environment = {**os.environ, **cluster.environment}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)  # type: ignore[call-overload]
+
+
+def test_a_users_own_folder_is_sent_to_machines_that_have_no_code(hand: Hand, cluster: Cluster, tmp_path: Path) -> None:
+    out, errors = (run := _run(cluster, tmp_path, hand.root)).communicate(timeout=SECONDS)
+    assert run.returncode == 0 and "words: done in" in out and errors == "", out + errors
+    (made,) = hand.store.of_stage("read")
+    assert hand.text(made) == "OVEROVER THETHE WIREWIRE"
+    assert {"mine.py:Read", "beside.py:shout", "lazily.py:twice"} <= set(made.code.definitions)
+
+
+def test_a_stage_that_no_machine_can_take_waits_for_one_and_says_so(
+    hand: Hand, cluster: Cluster, tmp_path: Path
+) -> None:
+    run = _run(cluster, tmp_path, hand.root, "gpus=1")
+    assert run.stdout
+    said = ""
+    while "waiting for" not in said:
+        said += (line := run.stdout.readline())
+        assert line, said
+    assert said.rstrip().endswith("read: waiting for a machine with 1 GPU")
+    newcomer = cluster.add("--num-gpus=1", cpus=1)
+    try:
+        out, errors = run.communicate(timeout=SECONDS)
+        assert run.returncode == 0 and "words: done in" in out, out + errors
+    finally:
+        newcomer.kill()
+
+
+def test_a_run_outlives_the_links_that_died_on_the_head_and_makes_nothing_twice(
+    hand: Hand, cluster: Cluster, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    futures = hand.over(Maps(shards=8, seconds=0.5, trace=str(trace)))
+    while len(words_in(trace)) < 3:
+        time.sleep(0.05)
+    (links,) = [pid for pid in cluster.head.pids() if title(pid).startswith("ray::Links")]
+    os.kill(links, 9)
+    assert hand.text(futures["maps"].result(SECONDS)).split() == ["a"] * 8
+    assert len(words_in(trace)) <= 8 + 2, "what was in flight, and nothing else, is made again"
+
+
+def test_a_lost_machine_costs_the_shards_in_flight_and_nothing_else(
+    hand: Hand, cluster: Cluster, tmp_path: Path
+) -> None:
+    """The last test of this file: the cluster has one machine less afterwards."""
+    trace = tmp_path / "trace"
+    futures = hand.over(Maps(shards=8, seconds=1, trace=str(trace)))
+    while len(words_in(trace)) < 5:
+        time.sleep(0.05)
+    machine = cluster.running("maps")
+    assert machine
+    machine.kill()
+    made = futures["maps"].result(SECONDS)
+    assert hand.text(made).split() == ["a"] * 8
+    assert len(words_in(trace)) <= 8 + 2
+    assert 0 < made.lost.wall_seconds < made.cost.wall_seconds, "the lost session's account is in the store"
