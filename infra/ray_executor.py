@@ -22,6 +22,7 @@ from pipeline.executor import check_room
 from pipeline.job import Job
 from pipeline.machine import machine
 from pipeline.manifest import Manifest
+from pipeline.resources import Resources
 
 
 class RayFuture(Future[Manifest]):
@@ -40,7 +41,7 @@ class RayExecutor:
     """
 
     name = "ray"
-    remote = False
+    remote = carries = False
 
     def __init__(self, *, cpus: int | None = None, address: str = "") -> None:
         if find_spec("ray") is None:
@@ -57,6 +58,9 @@ class RayExecutor:
         self._host: RayHost | None = None
         self._listener: threading.Thread | None = None
         self._lost, self._mend = "", AGAIN
+
+    def check(self, label: str, resources: Resources) -> None:
+        """Nothing beyond `room`: what the nodes of a cluster have is known once they are asked."""
 
     def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
         """Run `job` once all of `after` have ended. Raises UsageError where this machine cannot give what it asks."""

@@ -62,7 +62,7 @@ class Trial:
         stores = [f"{self.bucket}/{name}" for name in ("quiet", "storm")]
         for store, losses in zip(stores, ((), LOSSES), strict=True):
             began = time.monotonic()
-            driver = self._driver("run", *self.words, "--executor", self.cluster.address, "--tracker", "none", "--store", store)
+            driver = self._driver("run", *self.words, "--on", self.cluster.address, "--tracker", "none", "--store", store)
             for label in losses:
                 self._lose(store, label, driver)
             code = driver.wait()

@@ -71,7 +71,7 @@ def _run(cluster: Cluster, folder: Path, store: str, *words: str) -> subprocess.
     (folder / "beside.py").write_text("def shout(word):\n    return word.upper()\n")
     (folder / "lazily.py").write_text("def twice(word):\n    return word + word\n")
     (folder / "words.txt").write_text("over the wire")
-    given = ["run", "mine.py:words", *words, "--executor", cluster.address, "--tracker", "none", "--store", store]
+    given = ["run", "mine.py:words", *words, "--on", cluster.address, "--tracker", "none", "--store", store]
     command = [sys.executable, "-c", "from pipeline.cli import main; main()", *given]
     environment = {**os.environ, **cluster.environment}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
