@@ -87,7 +87,7 @@ class Trial:
             time.sleep(0.1)
         time.sleep(0.5)
         print(f"→ the machine {machine.address} is lost, in the middle of {label}", flush=True)
-        machine.kill()
+        self.cluster.lose(machine)
         self.cluster.add()
         print("→ another has joined", flush=True)
 

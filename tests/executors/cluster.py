@@ -169,6 +169,11 @@ class Cluster:
         self.workers.append(self._started(worker, *self._joins(self._cpus if cpus is None else cpus), *words))
         return worker
 
+    def lose(self, machine: Machine) -> None:
+        """Have a worker die, for good."""
+        machine.kill()
+        self.workers.remove(machine)
+
     def running(self, label: str) -> Machine | None:
         """The worker on which the stage `label` runs now."""
         for machine in self.workers:

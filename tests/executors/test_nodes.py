@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from pipeline import Resources, UsageError
+from pipeline import UsageError
 from pipeline.executor import check_reach
-from pipeline.manifest import Manifest
 from pipeline.store import Store
-from pipeline.stream import Follower
 from tests.executors.cluster import Cluster, title
 from tests.executors.helpers import SECONDS, Hand, words_in
-from tests.executors.stages_for_tests import Maps, Sees, Sleeps
+from tests.executors.stages_for_tests import Maps, Sees
 from tests.executors.test_contract import *  # noqa: F403  (the suite itself, with the hand below)
+from tests.house import ROOT
+from tests.pages import follow
 
 pytestmark = pytest.mark.slow
 
@@ -45,9 +45,8 @@ def test_a_store_that_a_cluster_cannot_reach_is_refused(cluster: Cluster, tmp_pa
         check_reach(cluster.executor, Store(str(tmp_path)).files)
 
 
-DAG = """
+LAZY = """
 from pipeline import Artifact, Dag, Field, Resources, Stage
-from beside import shout
 
 class Read(Stage[Artifact]):
     file: str = Field(default="words.txt", description="the file, beside the dag")
@@ -57,39 +56,36 @@ class Read(Stage[Artifact]):
         ctx.map(self._write, open(self.file).read().split())
 
     def _write(self, word, folder):
-        import lazily
-        (folder / f"{word}.txt").write_text(lazily.twice(shout(word)))
+        from lazily import twice
+        (folder / f"{word}.txt").write_text(twice(word))
 
 def words(*, gpus: int = 0) -> Dag:
     return Dag(Read(resources=Resources(gpus=gpus)))
 """
 
 
-def _run(cluster: Cluster, folder: Path, store: str, *words: str) -> subprocess.Popen[str]:
-    """`corpusmill run` of a user's own dag on the cluster, in the user's own folder."""
-    (folder / "mine.py").write_text(DAG)
-    (folder / "beside.py").write_text("def shout(word):\n    return word.upper()\n")
-    (folder / "lazily.py").write_text("def twice(word):\n    return word + word\n")
-    (folder / "words.txt").write_text("over the wire")
-    given = ["run", "mine.py:words", *words, "--on", cluster.address, "--tracker", "none", "--store", store]
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *given]
-    environment = {**os.environ, **cluster.environment}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)  # type: ignore[call-overload]
-
-
-def test_a_users_own_folder_is_sent_to_machines_that_have_no_code(hand: Hand, cluster: Cluster, tmp_path: Path) -> None:
-    out, errors = (run := _run(cluster, tmp_path, hand.root)).communicate(timeout=SECONDS)
-    assert run.returncode == 0 and "words: done in" in out and errors == "", out + errors
-    (made,) = hand.store.of_stage("read")
-    assert hand.text(made) == "OVEROVER THETHE WIREWIRE"
-    assert {"mine.py:Read", "beside.py:shout", "lazily.py:twice"} <= set(made.code.definitions)
+def test_the_page_about_clusters_does_what_it_says(hand: Hand, cluster: Cluster, tmp_path: Path) -> None:
+    names = {"CLUSTER": cluster.address, "STORE": hand.root}
+    page = ROOT / "docs" / "ray-clusters.md"
+    ran, listed = follow(page, tmp_path, {**os.environ, **cluster.environment, **names})
+    assert "shouted: done in" in ran and re.search(r"done .* shouted", listed), ran + listed
+    (made,) = hand.store.of_stage("shouted")
+    assert hand.text(made) == "A CITIES OF TALE TWO"
+    assert {"helper.py:shout", "shouted.py:Shouted"} <= set(made.code.definitions)
 
 
 def test_a_stage_that_no_machine_can_take_waits_for_one_and_says_so(
     hand: Hand, cluster: Cluster, tmp_path: Path
 ) -> None:
-    run = _run(cluster, tmp_path, hand.root, "gpus=1")
+    """And its folder is sent with what its stage imports late and reads."""
+    (tmp_path / "mine.py").write_text(LAZY)
+    (tmp_path / "lazily.py").write_text("def twice(word):\n    return word + word\n")
+    (tmp_path / "words.txt").write_text("over the wire")
+    words = ["run", "mine.py:words", "gpus=1", "--on", cluster.address, "--tracker", "none", "--store", hand.root]
+    run = subprocess.Popen(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", *words], cwd=tmp_path, text=True,
+        env={**os.environ, **cluster.environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     assert run.stdout
     said = ""
     while "waiting for" not in said:
@@ -99,9 +95,11 @@ def test_a_stage_that_no_machine_can_take_waits_for_one_and_says_so(
     newcomer = cluster.add("--num-gpus=1", cpus=1)
     try:
         out, errors = run.communicate(timeout=SECONDS)
-        assert run.returncode == 0 and "words: done in" in out, out + errors
+        assert run.returncode == 0 and "words: done in" in out and errors == "", out + errors
+        (made,) = hand.store.of_stage("read")
+        assert hand.text(made) == "overover thethe wirewire" and "lazily.py:twice" in made.code.definitions
     finally:
-        newcomer.kill()
+        cluster.lose(newcomer)
 
 
 def test_a_run_outlives_the_links_that_died_on_the_head_and_makes_nothing_twice(
@@ -120,14 +118,14 @@ def test_a_run_outlives_the_links_that_died_on_the_head_and_makes_nothing_twice(
 def test_a_lost_machine_costs_the_shards_in_flight_and_nothing_else(
     hand: Hand, cluster: Cluster, tmp_path: Path
 ) -> None:
-    """The last test of this file: the cluster has one machine less afterwards."""
+    """The last of these tests: afterwards the cluster has a machine less."""
     trace = tmp_path / "trace"
     futures = hand.over(Maps(shards=8, seconds=1, trace=str(trace)))
     while len(words_in(trace)) < 5:
         time.sleep(0.05)
     machine = cluster.running("maps")
     assert machine
-    machine.kill()
+    cluster.lose(machine)
     made = futures["maps"].result(SECONDS)
     assert hand.text(made).split() == ["a"] * 8
     assert len(words_in(trace)) <= 8 + 2
