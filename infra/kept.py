@@ -111,10 +111,12 @@ class RayHost(Kept):
             while not found.endswith(b"\n"):
                 part = self.channel.recv(1)
                 if not part:
-                    return {"lost": "its host process died", "again": True}
+                    raise ConnectionError
                 found += part
         except TimeoutError:
             return {"lost": f"not ready within {seconds:.0f} s", "again": True}
+        except OSError:
+            return {"lost": "its host process died", "again": True}
         self.channel.settimeout(None)
         said: dict[str, Any] = json.loads(found)
         return said

@@ -32,7 +32,10 @@ def lacking(asked: Resources) -> str:
     """The machine that no living node of the cluster is, in words; empty where one could take the stage, now or later."""
     named = {
         "CPU": (asked.cpus, f"{asked.cpus:g} CPU core{'s' * (asked.cpus != 1)}"),
-        "GPU": (asked.gpus, " ".join([str(asked.gpus), *filter(None, [_kind(asked)]), f"GPU{'s' * (asked.gpus != 1)}"])),
+        "GPU": (
+            asked.gpus,
+            " ".join([str(asked.gpus), *filter(None, [_kind(asked)]), f"GPU{'s' * (asked.gpus != 1)}"]),
+        ),
         "memory": (asked.memory_gib * 2**30, f"{asked.memory_gib:g} GiB of memory"),
     }
     wanted = {name: amount for name, (amount, _) in named.items() if amount}

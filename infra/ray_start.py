@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import time
 import traceback
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 from ray._private import node as ray_node
@@ -21,6 +23,8 @@ FOREVER_MS = 10**9
 PATIENCE_SECONDS = 240
 """How long a process of Ray's may take to start: four times Ray's own limit, for machines that are busy."""
 CLIENT_TRIES = 3
+CLIENT_PORT = 10001
+KNOCK_SECONDS = 10.0
 MISMATCH = "Version mismatch"
 NEEDLESS = ("start_api_server", "start_monitor", "start_log_monitor")
 ADAPTED = ("resolve_ip_for_localhost", "get_node", "start_raylet")
@@ -56,6 +60,7 @@ def start(settings: dict[str, Any]) -> None:
 
 def _join(settings: dict[str, Any]) -> None:
     """Become a client; Ray's server for one sometimes dies as it starts, and the next does not."""
+    _knock(settings["address"])
     shipped = {"working_dir": settings["code"], "env_vars": {DRIVER: settings["driver"]}}
     for left in reversed(range(CLIENT_TRIES)):
         try:
@@ -66,6 +71,15 @@ def _join(settings: dict[str, Any]) -> None:
                 raise
             traceback.print_exc()
             time.sleep(1)
+
+
+def _knock(address: str) -> None:
+    """Raise ConnectionError where nothing listens; Ray itself would ask for minutes."""
+    place = urlsplit(address)
+    try:
+        socket.create_connection((place.hostname or "", place.port or CLIENT_PORT), KNOCK_SECONDS).close()
+    except OSError as fault:
+        raise ConnectionError(fault.strerror or str(fault)) from None
 
 
 def why_not(fault: Exception, address: str) -> dict[str, Any]:
@@ -84,10 +98,9 @@ def why_not(fault: Exception, address: str) -> dict[str, Any]:
     if isinstance(fault, ConnectionError):
         return {
             "lost": f"nothing that knows Ray Client answers at {address} ({short})",
-            "mend": "see that the head runs (ray start --head --ray-client-server-port=10001), that this machine reaches "
-            "it, and that RAY_AUTH_TOKEN is the cluster's",
+            "mend": "see that the head runs (ray start --head --ray-client-server-port=10001) and that this machine reaches it",
         }
-    return {"lost": f"Ray at {address} took no run: {short}"}
+    return {"lost": f"Ray at {address} took no run: {short}", "mend": "see that RAY_AUTH_TOKEN is the cluster's"}
 
 
 def _adapt() -> None:

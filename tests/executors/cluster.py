@@ -1,4 +1,4 @@
-"""A Ray cluster of machines that share no disk: each a network namespace on one bridge, with its own HOME and TMPDIR.
+"""A Ray cluster of machines that share no disk: each a network namespace on one bridge, with processes, HOME and TMPDIR of its own.
 
 They have Python, what is installed and Ray, but no code of this project; the store is on S3, at the driver's end of the bridge.
 """
@@ -55,6 +55,11 @@ class Machine:
         """Its cache folder, as the driver's machine sees it."""
         return self._own / "cache"
 
+    @property
+    def logs(self) -> list[Path]:
+        """All that Ray has written into its logs."""
+        return [path for path in self._own.glob("r/session_2*/logs/**/*") if path.is_file()]
+
     def start(self, *words: str) -> None:
         """Begin to start Ray; `wait` for it."""
         ray = [
@@ -67,8 +72,9 @@ class Machine:
         ip("link", "set", self.name, "up")
         with self._log("wb") as log:
             self._process = subprocess.Popen(
-                ["ip", "netns", "exec", self.name, "sh", "-c", script], stdout=log, stderr=log, env=self._environment
-            )
+                ["ip", "netns", "exec", self.name, "unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script],
+                stdout=log, stderr=log, env=self._environment,
+            )  # fmt: skip
 
     def wait(self) -> bool:
         """Whether Ray has started, once that is known."""
@@ -231,14 +237,15 @@ def ip(*words: str) -> None:
 
 def why_not() -> str:
     """Why this machine can have no network namespaces; empty where it can."""
-    if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip"):
-        return "network namespaces need Linux, root and the command ip"
+    if sys.platform != "linux" or os.geteuid() != 0 or not (shutil.which("ip") and shutil.which("unshare")):
+        return "network namespaces need Linux, root, and the commands ip and unshare"
     name = f"cm-try-{os.getpid()}"
     try:
         ip("netns", "add", name)
         ip("netns", "del", name)
         ip("link", "add", name, "type", "bridge")
         ip("link", "del", name)
+        subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=True, capture_output=True)
     except subprocess.CalledProcessError as fault:
         return f"no network namespace can be made: {fault.stderr.decode().strip()}"
     return ""

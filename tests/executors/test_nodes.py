@@ -45,6 +45,7 @@ def test_a_store_that_a_cluster_cannot_reach_is_refused(cluster: Cluster, tmp_pa
         check_reach(cluster.executor, Store(str(tmp_path)).files)
 
 
+PLANTED = "a-secret-of-the-drivers-environment"
 LAZY = """
 from pipeline import Artifact, Dag, Field, Resources, Stage
 
@@ -65,13 +66,17 @@ def words(*, gpus: int = 0) -> Dag:
 
 
 def test_the_page_about_clusters_does_what_it_says(hand: Hand, cluster: Cluster, tmp_path: Path) -> None:
-    names = {"CLUSTER": cluster.address, "STORE": hand.root}
+    names = {"CLUSTER": cluster.address, "STORE": hand.root, "HF_TOKEN": PLANTED}
     page = ROOT / "docs" / "ray-clusters.md"
     ran, listed = follow(page, tmp_path, {**os.environ, **cluster.environment, **names})
     assert "shouted: done in" in ran and re.search(r"done .* shouted", listed), ran + listed
     (made,) = hand.store.of_stage("shouted")
     assert hand.text(made) == "A CITIES OF TALE TWO"
     assert {"helper.py:shout", "shouted.py:Shouted"} <= set(made.code.definitions)
+    secrets = [PLANTED, *(cluster.environment[name] for name in ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY"))]
+    logs = [path for machine in (cluster.head, *cluster.workers) for path in machine.logs]
+    assert len(logs) > 10
+    assert [path for path in logs if any(secret.encode() in path.read_bytes() for secret in secrets)] == []
 
 
 def test_a_stage_that_no_machine_can_take_waits_for_one_and_says_so(

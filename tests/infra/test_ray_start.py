@@ -63,16 +63,15 @@ def test_a_cluster_of_other_versions_is_told_with_both() -> None:
     with pytest.raises(RuntimeError) as raised:
         check_version_info({"ray_version": "2.0.0", "python_version": "3.9.1"}, "Ray Client", True, "minor")
     told = why_not(raised.value, "ray://head:10001")
-    assert told["lost"].startswith("the cluster at ray://head:10001 has Ray 2.0.0 and Python 3.9.1, and this machine Ray ")
+    assert told["lost"].startswith(
+        "the cluster at ray://head:10001 has Ray 2.0.0 and Python 3.9.1, and this machine Ray "
+    )
     assert "constraints.txt" in told["mend"] and not told.get("again")
 
 
-@pytest.mark.slow
-def test_an_address_where_no_cluster_is_is_told_with_what_to_look_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_where_no_cluster_is_is_told_with_what_to_look_for(tmp_path: Path) -> None:
     executor = RayExecutor(address="ray://127.0.0.1:1")
-    with pytest.raises(StageFailed, match="nothing that knows Ray Client answers at ray://127.0.0.1:1") as raised:
+    with pytest.raises(StageFailed, match=r"answers at ray://127.0.0.1:1 \(Connection refused\)") as raised:
         Hand(executor, tmp_path / "store").made(Say())
     assert "ray start --head --ray-client-server-port" in raised.value.mend
     executor.close(cancel=True)

@@ -38,7 +38,14 @@ def folder(tmp_path: Path) -> Path:
     (made / "mine.py").write_text("import helper\n")
     (made / "helper.py").write_text("WORDS = open(__file__).read()\n")
     (made / "below" / "words.txt").write_text("words")
-    for name in (".env", ".git/config", ".venv/pyvenv.cfg", "env/pyvenv.cfg", "__pycache__/mine.pyc", "mill/.runs/1/run"):
+    for name in (
+        ".env",
+        ".git/config",
+        ".venv/pyvenv.cfg",
+        "env/pyvenv.cfg",
+        "__pycache__/mine.pyc",
+        "mill/.runs/1/run",
+    ):
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         (made / name).write_text("secret")
     with (made / "raw.jsonl").open("wb") as file:
