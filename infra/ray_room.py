@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -30,21 +31,28 @@ def options(asked: Resources, joined: bool) -> dict[str, Any]:
 
 def lacking(asked: Resources) -> str:
     """The machine that no living node of the cluster is, in words; empty where one could take the stage, now or later."""
-    named = {
-        "CPU": (asked.cpus, f"{asked.cpus:g} CPU core{'s' * (asked.cpus != 1)}"),
-        "GPU": (
-            asked.gpus,
-            " ".join([str(asked.gpus), *filter(None, [_kind(asked)]), f"GPU{'s' * (asked.gpus != 1)}"]),
-        ),
-        "memory": (asked.memory_gib * 2**30, f"{asked.memory_gib:g} GiB of memory"),
-    }
-    wanted = {name: amount for name, (amount, _) in named.items() if amount}
-    if _kind(asked):
-        wanted[f"accelerator_type:{_kind(asked)}"] = KIND
     nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
-    if any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
+    wanted = _wanted(asked)
+    if any(all(_has(node, part) for part in wanted.values()) for node in nodes):
         return ""
-    return f"a machine with {' and '.join(words for name, (_, words) in named.items() if name in wanted)}"
+    nowhere = [words for words, part in wanted.items() if not any(_has(node, part) for node in nodes)]
+    return f"a machine with {' and '.join(nowhere or wanted)}"
+
+
+def _wanted(asked: Resources) -> dict[str, dict[str, float]]:
+    """What a stage needs, in words, and as resources of Ray's."""
+    kind = _kind(asked)
+    parts = {
+        f"{asked.cpus:g} CPU core{'s' * (asked.cpus != 1)}": {"CPU": asked.cpus},
+        f"{asked.gpus} {kind} GPU{'s' * (asked.gpus != 1)}".replace("  ", " "): {"GPU": float(asked.gpus)}
+        | ({f"accelerator_type:{kind}": KIND} if kind else {}),
+        f"{asked.memory_gib:g} GiB of memory": {"memory": asked.memory_gib * 2**30},
+    }
+    return {words: part for words, part in parts.items() if any(part.values())}
+
+
+def _has(node: Mapping[str, float], part: Mapping[str, float]) -> bool:
+    return all(node.get(name, 0) >= amount for name, amount in part.items())
 
 
 def coming() -> str:

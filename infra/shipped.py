@@ -1,11 +1,12 @@
 """The code that travels to another machine: the project's packages and the folders that this process imports from, as one zip.
 
-Installed packages stay, and so does what is hidden, made by tools, or large: data travels through the store.
+Installed packages stay, and so does what is hidden, made by tools, large, or by its name a secret: data travels through the store.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import sysconfig
 import zipfile
@@ -27,6 +28,10 @@ MOST_BYTES = 64 * 2**20
 MADE = ("__pycache__", "node_modules")
 MARKS = ("pyvenv.cfg", ".runs")
 """What tells a virtual environment, or a store, from a folder of code."""
+SECRET = re.compile(
+    r"\.(pem|key|p12|pfx|kdbx)$|(^|[._-])(secret|credential|token|password)s?([._-]|$)|^id_(rsa|dsa|ecdsa|ed25519)",
+    re.I,
+)
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
@@ -59,11 +64,8 @@ class _Load:
 
     def add(self, name: str, path: Path) -> None:
         """Take one file. Raises UsageError where it is too much."""
-        bytes_ = path.stat().st_size
-        if bytes_ > LARGE_BYTES:
-            return
         self.files[name] = path
-        self._sizes[path.parent] += bytes_
+        self._sizes[path.parent] += path.stat().st_size
         if self._sizes.total() > MOST_BYTES:
             folder, most = self._sizes.most_common(1)[0]
             raise UsageError(
@@ -74,17 +76,22 @@ class _Load:
     def add_below(self, name: str, folder: Path) -> None:
         """Take what of a folder is code."""
         for place, below, found in os.walk(folder):
-            below[:] = sorted(one for one in below if _is_code(Path(place) / one))
+            below[:] = sorted(one for one in below if not stays(Path(place) / one))
             for path in (Path(place) / one for one in sorted(found)):
-                if not path.name.startswith(".") and path.suffix != ".pyc" and path.is_file():
+                if not stays(path):
                     self.add(f"{name}/{path.relative_to(folder).as_posix()}", path)
 
 
-def _is_code(folder: Path) -> bool:
-    name = folder.name
-    if name.startswith(".") or name in MADE or name.endswith(".egg-info"):
-        return False
-    return not any((folder / mark).exists() for mark in MARKS)
+def stays(path: Path) -> bool:
+    """Whether a file or folder is not sent: hidden, made by a tool, large, a secret by its name, an environment or a store."""
+    name = path.name
+    if name.startswith(".") or name in MADE or name.endswith((".pyc", ".egg-info")):
+        return True
+    if path.is_dir():
+        return any((path / mark).exists() for mark in MARKS)
+    return (
+        not path.is_file() or path.stat().st_size > LARGE_BYTES or (path.suffix != ".py" and bool(SECRET.search(name)))
+    )
 
 
 def pack(target: Path) -> None:

@@ -38,8 +38,11 @@ def folder(tmp_path: Path) -> Path:
     (made / "mine.py").write_text("import helper\n")
     (made / "helper.py").write_text("WORDS = open(__file__).read()\n")
     (made / "below" / "words.txt").write_text("words")
+    (made / "below" / "tokens.py").write_text("TOKENS = 3\n")
     for name in (
         ".env",
+        "below/api-token.txt",
+        "below/server.pem",
         ".git/config",
         ".venv/pyvenv.cfg",
         "env/pyvenv.cfg",
@@ -58,10 +61,9 @@ def test_the_project_and_the_users_own_folder_travel_without_what_is_hidden_made
 ) -> None:
     names, place = _packed(folder, tmp_path / "code.zip")
     assert {"pipeline/job.py", "stages/dedup.py", "infra/ray_jobs.py", "dags/quickstart.py"} <= set(names)
-    own = [name for name in names if name.startswith("roots/") and ("mine" in name or "words" in name)]
-    root = own[0].rpartition("/mine.py")[0] if own[0].endswith("mine.py") else own[0].rpartition("/below/")[0]
+    root = place.removesuffix("/below")
     below = [name.removeprefix(f"{root}/") for name in names if name.startswith(f"{root}/")]
-    assert sorted(below) == ["below/words.txt", "helper.py", "mine.py"] and place == f"{root}/below"
+    assert sorted(below) == ["below/tokens.py", "below/words.txt", "helper.py", "mine.py"]
     assert not [name for name in names if name.endswith(".pyc") or "/." in name or name.startswith(".")]
 
 
