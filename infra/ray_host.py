@@ -5,12 +5,14 @@ Each job's ObjectRef is an argument of the jobs after it: Ray holds the dag. A d
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from typing import Any
 
@@ -18,11 +20,12 @@ import ray
 from ray._private import worker as ray_worker
 
 from infra import ray_jobs
-from infra.ray_start import start, why_not
+from infra.ray_start import knock, start, why_not
 
 BEAT_SECONDS = 0.2
 END_SECONDS = 10.0
 """How long Ray may take to shut down; a keeper that lives is less patient."""
+KNOCK_SECONDS, SILENT_SECONDS = 10.0, 60.0
 VITAL = ("raylet", "gcs_server")
 
 
@@ -49,6 +52,8 @@ class Host:
                 return
             self._send({"ready": True})
             threading.Thread(target=self._watch, name="watch", daemon=True).start()
+            if settings["address"]:
+                threading.Thread(target=self._knock, args=[settings["address"]], name="knock", daemon=True).start()
             for line in lines:
                 self._submit(json.loads(line))
         # The keeper may be dead, and Ray hang: all but Ray's workers, which end with it, are of this process's group.
@@ -83,6 +88,17 @@ class Host:
                 os._exit(1)
             if not waiting:
                 pause.wait(BEAT_SECONDS)
+
+    def _knock(self, address: str) -> None:
+        """Of a head that lost its power nobody says that it has gone: it is lost once it has given no answer for a while."""
+        answered = time.monotonic()
+        while time.monotonic() - answered < SILENT_SECONDS:
+            time.sleep(KNOCK_SECONDS)
+            with contextlib.suppress(ConnectionError):
+                knock(address)
+                answered = time.monotonic()
+        self._lost(f"the head of the cluster at {address} gives no answer")
+        os._exit(1)
 
     def _answer(self, ref: ray.ObjectRef[str]) -> None:
         with self._lock:

@@ -60,7 +60,7 @@ def start(settings: dict[str, Any]) -> None:
 
 def _join(settings: dict[str, Any]) -> None:
     """Become a client; Ray's server for one sometimes dies as it starts, and the next does not."""
-    _knock(settings["address"])
+    knock(settings["address"])
     shipped = {"working_dir": settings["code"], "env_vars": {DRIVER: settings["driver"]}}
     for left in reversed(range(CLIENT_TRIES)):
         try:
@@ -73,8 +73,8 @@ def _join(settings: dict[str, Any]) -> None:
             time.sleep(1)
 
 
-def _knock(address: str) -> None:
-    """Raise ConnectionError where nothing listens; Ray itself would ask for minutes."""
+def knock(address: str) -> None:
+    """Raise ConnectionError where nothing answers; Ray itself would wait for minutes."""
     place = urlsplit(address)
     try:
         socket.create_connection((place.hostname or "", place.port or CLIENT_PORT), KNOCK_SECONDS).close()
