@@ -12,7 +12,7 @@ import pytest
 
 from infra.kept import RayHost
 from infra.ray_executor import RayExecutor
-from pipeline import StageFailed
+from pipeline import Resources, StageFailed
 from tests.executors.helpers import SECONDS, Hand
 from tests.pipeline.toys import Say
 
@@ -75,3 +75,15 @@ def test_an_address_where_no_cluster_is_is_told_with_what_to_look_for(tmp_path: 
         Hand(executor, tmp_path / "store").made(Say())
     assert "ray start --head --ray-client-server-port" in raised.value.mend
     executor.close(cancel=True)
+
+
+def test_what_no_living_machine_of_a_cluster_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra.ray_room import lacking
+
+    has = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A100": 1.0, "memory": 32.0 * 2**30}
+    nodes = [{"Alive": True, "Resources": has}, {"Alive": False, "Resources": {**has, "CPU": 64.0}}]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    assert lacking(Resources(cpus=8, gpu="A100-80GB", memory_gib=32)) == ""
+    assert lacking(Resources(cpus=16)) == "a machine with 16 CPU cores"
+    assert lacking(Resources(gpu="H100")) == "a machine with 1 H100 GPU"
+    assert lacking(Resources(gpus=4, memory_gib=64)) == "a machine with 4 GPUs and 64 GiB of memory"
