@@ -1,10 +1,11 @@
-"""`python -m tests.chaos.nodes [DIALS]`: the demo on machines without a shared disk, quiet, then with two of them lost.
+"""`python -m tests.chaos.nodes [DIALS] [--until LABEL]`: the demo on machines without a shared disk, quiet, then with two of them lost.
 
 One is lost in the middle of dedup, one in the middle of pretraining. Every artifact must have the digest of the quiet run.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import subprocess
@@ -29,16 +30,17 @@ LOSSES = ("dedup", "pretrain")
 PATIENCE_SECONDS = 900.0
 
 
-def main(dag: str, dials: list[str]) -> int:
-    """Exit code 0 where all digests agree."""
+def main(dag: str, words: list[str]) -> int:
+    """Exit code 0 where all digests agree, given dials and options of `corpusmill run`."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    dials = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
     _, drawn, _ = load(dag, dials)
     fetch(drawn)
     with tempfile.TemporaryDirectory(prefix="nodes-") as folder:
         cluster = Cluster(Path(folder), sources=cache_folder() / "pypi")
         os.environ.update(cluster.environment)
         try:
-            return Trial(cluster, [dag, *dials], drawn).outcome()
+            return Trial(cluster, [dag, *words], drawn).outcome()
         finally:
             cluster.close()
 
