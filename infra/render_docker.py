@@ -24,7 +24,8 @@ def dockerfile(described: Described) -> str:
     lines = [
         f"FROM python:{described.python}-slim",
         "",
-        "# wget: older KubeRay asks it whether Ray lives.",
+        "# KubeRay asks by wget whether Ray lives. Debian keeps no older versions that could be pinned.",
+        "# hadolint ignore=DL3008",
         "RUN apt-get update && apt-get install -y --no-install-recommends wget \\",
         " && rm -rf /var/lib/apt/lists/* \\",
         f" && useradd --uid {USER} --user-group --create-home --home-dir /var/lib/mill mill",
@@ -39,7 +40,7 @@ def dockerfile(described: Described) -> str:
         f"{pip} --no-build-isolation -e '{described.requirement()}'",
         *(["", *own] if own else []),
         "",
-        "USER mill",
+        f"USER {USER}",
         "ENV PYTHONUNBUFFERED=1 RAY_USAGE_STATS_ENABLED=0",
         f"CMD {json.dumps(described.words(cluster=False))}",
     ]
