@@ -168,7 +168,7 @@ def ray(deep: bool) -> Iterator[Finding]:
     """Whether Ray can be imported, has shared memory, and, where asked to, runs a stage."""
     if find_spec("ray") is None:
         yield Finding(
-            "ray", "warn", "not installed; --executor inline runs without", "pip install -c constraints.txt -e '.[ray]'"
+            "ray", "warn", "not installed; --on inline runs without", "pip install -c constraints.txt -e '.[ray]'"
         )
         return
     done = subprocess.run([sys.executable, "-c", "import ray"], capture_output=True, text=True, timeout=PATIENCE)
@@ -207,7 +207,7 @@ def _ran() -> Finding:
                 "ray",
                 "fail",
                 str(next(iter(ended.faults.values()))).splitlines()[0],
-                "run again with --executor inline",
+                "run again with --on inline",
             )
     return Finding(
         "ray", "ok", f"{_version('ray')}; started, ran a stage and stopped in {duration(time.monotonic() - began)}"
