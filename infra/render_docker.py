@@ -20,7 +20,11 @@ def dockerfile(described: Described) -> str:
     """The Dockerfile; it is built in the project's folder."""
     index = '${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}'
     pip = "RUN python -m pip install --no-cache-dir -c constraints.txt"
-    own = [f"COPY --from={CONTEXT} {source} {target}" for source, target in _own(described)]
+    own = [
+        line
+        for source, target in _own(described)
+        for line in ("# hadolint ignore=DL3022", f"COPY --from={CONTEXT} {source} {target}")
+    ]
     lines = [
         f"FROM python:{described.python}-slim",
         "",
@@ -38,7 +42,7 @@ def dockerfile(described: Described) -> str:
         "COPY pyproject.toml README.md LICENSE ./",
         *(f"COPY {part} ./{part}" for part in PARTS if "." not in part and part != "LICENSE"),
         f"{pip} --no-build-isolation -e '{described.requirement()}'",
-        *(["", *own] if own else []),
+        *(["", f"# The dag's own folder, given to the build as {CONTEXT}.", *own] if own else []),
         "",
         f"USER {USER}",
         "ENV PYTHONUNBUFFERED=1 RAY_USAGE_STATS_ENABLED=0",
