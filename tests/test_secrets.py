@@ -17,7 +17,7 @@ import pytest
 
 from pipeline import DagError, UsageError
 from pipeline.dag import Dag
-from pipeline.withheld import holds_password
+from pipeline.withheld import holds_password, masking
 from tests.pipeline.toys import Say
 from tests.s3 import S3
 
@@ -82,8 +82,10 @@ class Look(Stage[Artifact]):
                 content = path.read_bytes()
                 found += [f"{name} {path.name}" for name in names if os.environ[name].encode() in content]
         (out.path / "found.txt").write_text("\\n".join(found))
+        print("careless:", dict(os.environ)["HF_TOKEN"])
+        ctx.note(f"careless too: {os.environ['AWS_SECRET_ACCESS_KEY']!r}")
         if self.bug:
-            raise ConnectionError("the network is down")
+            raise ConnectionError(f"the network is down for {os.environ['MODAL_TOKEN_SECRET']}")
 
 
 def words(*, bug: bool = False) -> Dag:
@@ -187,7 +189,9 @@ def test_no_log_of_rays_held_one_while_a_stage_ran(scene: Scene) -> None:
     log = next(
         content for what, content in scene.left() if what.startswith(".corpusmill") and what.endswith("look.txt")
     )
-    assert b"the network is down" in log, "the one on Ray looked too, before it failed"
+    assert b"the network is down for [MODAL_TOKEN_SECRET]" in log, "the one on Ray looked too, before it failed"
+    assert b"careless: [HF_TOKEN]" in log
+    assert "down for [MODAL_TOKEN_SECRET]" in scene.printed[1]
 
 
 @pytest.mark.slow
@@ -233,3 +237,16 @@ def test_a_password_in_a_dial_is_refused_before_anything_is_recorded(tmp_path: P
 )
 def test_an_address_with_a_password_is_known_from_one_without(value: object, holds: bool) -> None:
     assert holds_password(value) is holds
+
+
+def test_the_value_of_a_secret_gives_way_to_its_name_and_nothing_else_does(tmp_path: Path) -> None:
+    environ = {
+        "HF_TOKEN": "hf_planted/1", "MY_KEY": 'quoted"planted', "TOKENIZERS_PARALLELISM": "falsehood", "DB_PASSWORD": "short",
+        "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path), "HF_TOKEN_2": "hf_planted/1-longer",
+    }  # fmt: skip
+    masked = masking(environ)
+    assert (
+        masked('a hf_planted/1 b hf_planted/1-longer {"x": "quoted\\"planted"}')
+        == 'a [HF_TOKEN] b [HF_TOKEN_2] {"x": "[MY_KEY]"}'
+    )
+    assert masked(f"falsehood short {tmp_path}") == f"falsehood short {tmp_path}"
