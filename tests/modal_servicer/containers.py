@@ -13,12 +13,12 @@ from pathlib import Path
 
 from modal_proto import api_pb2 as pb
 
-from tests.modal_servicer.apps import layout
+from tests.modal_servicer.apps import layout, running
 from tests.modal_servicer.calls import FAILURE, TERMINATED, Calls
 from tests.modal_servicer.files import Files
 from tests.modal_servicer.objects import Objects
 from tests.modal_servicer.room import command, furnish
-from tests.modal_servicer.state import Container, Function, Input, Line, State, new_id
+from tests.modal_servicer.state import App, Container, Function, Input, Line, State, new_id
 from tests.modal_servicer.volumes import Volumes
 
 AT_ONCE = 4  # containers that this machine runs at a time; Modal would start more
@@ -40,12 +40,21 @@ class Containers:
         self.calls = Calls(state, self.kill)
         self._lives: set[asyncio.Task[None]] = set()
 
-    async def schedule(self) -> None:
-        """Start what is missing, for as long as the servicer runs."""
+    async def schedule(self, end: Callable[[App], Awaitable[None]]) -> None:
+        """Start what is missing, and end detached apps that have no more to do, for as long as the servicer runs."""
         while True:
+            for app in list(self.state.apps.values()):
+                if app.state == pb.APP_STATE_DETACHED_DISCONNECTED and not self._busy(app):
+                    await end(app)
             for function in list(self.state.functions.values()):
                 self._start_missing(function)
             await self.state.pulse.until(lambda: False, 1.0)
+
+    def _busy(self, app: App) -> bool:
+        inputs = self.state.inputs.values()
+        return bool(running(self.state, app)) or any(
+            one.call.function.app == app.id and one.status != "done" for one in inputs
+        )
 
     def _start_missing(self, function: Function) -> None:
         waiting = [
@@ -74,12 +83,13 @@ class Containers:
         try:
             await self._start(container)
             assert container.process is not None and container.process.stdout and container.process.stderr
-            await asyncio.gather(
+            mind = asyncio.get_running_loop().create_task(self._mind(container))
+            await asyncio.gather(  # both end when no process is left that could write
                 self._log(container, container.process.stdout, pb.FILE_DESCRIPTOR_STDOUT),
                 self._log(container, container.process.stderr, pb.FILE_DESCRIPTOR_STDERR),
-                self._mind(container),
             )
             container.exit_code = await container.process.wait()
+            mind.cancel()
         except OSError as error:
             self.state.unmodelled.append(f"a container could not be started: {error}")
         finally:
@@ -120,6 +130,8 @@ class Containers:
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
+        if container.stopping:  # asked for in between
+            self.kill(container, container.stopping)
 
     def _environment(self, container: Container) -> tuple[dict[str, str], str]:
         """Only what Modal sets, the image declares, and the declared secrets hold, in this order."""
@@ -166,7 +178,7 @@ class Containers:
     async def _log(self, container: Container, stream: asyncio.StreamReader, descriptor: int) -> None:
         app = self.state.app(container.function.app)
         while text := await stream.read(65536):
-            one = next(iter(container.inputs.values()), None)
+            one = container.recent
             call = one.call.id if one else ""
             line = Line(
                 text.decode(errors="replace"),
@@ -183,8 +195,8 @@ class Containers:
         """A container that does not come up in time is ended."""
         definition = container.function.definition
         limit = definition.startup_timeout_secs or definition.timeout_secs
-        await self.state.pulse.until(lambda: container.served or container.stopping or gone(container), limit)
-        if not container.served and not gone(container) and not container.stopping:
+        await self.state.pulse.until(lambda: container.served or container.stopping, limit)
+        if not container.served and not container.stopping:
             container.failure = pb.GenericResult(
                 status=FAILURE, exception=f"the container did not start within {limit} seconds"
             )
@@ -194,6 +206,7 @@ class Containers:
         """Give an input to a container; its time limit runs from now."""
         container.inputs[one.id] = one
         container.served += 1
+        container.recent = one
         one.status, one.container, one.attempts = "running", container, one.attempts + 1
         limit = container.function.definition.timeout_secs
         one.timer = asyncio.get_running_loop().call_later(limit, self._overdue, container, one)
@@ -242,11 +255,6 @@ class Containers:
         for container in self.state.containers.values():
             self.kill(container, "stopped")
         await asyncio.gather(*self._lives, return_exceptions=True)
-
-
-def gone(container: Container) -> bool:
-    """True when its process has ended."""
-    return container.process is not None and container.process.returncode is not None
 
 
 def died(container: Container) -> pb.GenericResult:

@@ -74,7 +74,7 @@ class Modal:
         server = Server([Wire(self.state, self.handlers, None)])
         await server.start(sock=listening)
         self._servers.append(server)
-        self._scheduler = asyncio.get_running_loop().create_task(self.containers.schedule())
+        self._scheduler = asyncio.get_running_loop().create_task(self.containers.schedule(self.end))
 
     async def close(self) -> None:
         """End all containers, then stop listening."""
@@ -86,6 +86,10 @@ class Modal:
         for server in self._servers:
             server.close()
         await self._http.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _listen(self, container: Container) -> None:
         """A socket of its own for a container, so that it is known by it and can be no other."""

@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import string
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +134,7 @@ class Container:
     environment: dict[str, str] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
     inputs: dict[str, Input] = field(default_factory=dict)
+    recent: Input | None = None
     served: int = 0
     cancel: list[str] = field(default_factory=list)
     stopping: str = ""  # why it is being ended from outside: preempted, stopped, cancelled, timeout
@@ -142,7 +142,6 @@ class Container:
     created_at: float = field(default_factory=time.time)
     ended_at: float = 0.0
     exit_code: int | None = None
-    idle_since: float = field(default_factory=time.time)
     close: Callable[[], Any] | None = None
 
     @property
@@ -201,7 +200,6 @@ class State:
     unmodelled: list[str] = field(default_factory=list)
     environments: dict[str, str] = field(default_factory=lambda: {"main": new_id("en")})
     settings: dict[str, Any] = field(default_factory=dict)
-    used: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def environment(self, name: str) -> str:
         """The environment's name, `main` for none given; one that does not exist is refused."""
