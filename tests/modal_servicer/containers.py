@@ -165,6 +165,10 @@ class Containers:
     def _arguments(self, container: Container) -> pb.ContainerArguments:
         function = container.function
         app = self.state.app(function.app)
+        known = layout(self.state, app)
+        for one in function.definition.object_dependencies:
+            volume = self.volumes.volumes.get(one.object_id)
+            known.objects.add(object_id=one.object_id, volume_metadata=volume.metadata() if volume else None)
         return pb.ContainerArguments(
             task_id=container.id,
             function_id=function.id,
@@ -172,7 +176,7 @@ class Containers:
             function_def=function.definition,
             serialized_params=function.parameters,
             environment_name=app.environment,
-            app_layout=layout(self.state, app),
+            app_layout=known,
         )
 
     async def _log(self, container: Container, stream: asyncio.StreamReader, descriptor: int) -> None:
