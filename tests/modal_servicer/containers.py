@@ -104,7 +104,8 @@ class Containers:
     async def _start(self, container: Container) -> None:
         function, root = container.function, container.root
         definition = function.definition
-        await asyncio.to_thread(furnish, root)
+        container.environment, directory = self._environment(container)
+        await asyncio.to_thread(furnish, root, directory)
         for layer in self.objects.image(definition.image_id).layers() if definition.image_id else []:
             copies = [line for line in layer.definition.dockerfile_commands if line.upper().startswith("COPY . ")]
             for line in copies:
@@ -117,7 +118,6 @@ class Containers:
             await asyncio.to_thread(self.volumes.check_out, one.volume_id, container, copy, one.read_only)
             for inside in (f"/__modal/volumes/{one.volume_id}", one.mount_path):
                 binds[inside] = (copy, one.read_only)
-        container.environment, directory = self._environment(container)
         (root / "run" / "arguments.pb").write_bytes(self._arguments(container).SerializeToString())
         await self._listen(container)
         container.argv = command(root, binds, directory)

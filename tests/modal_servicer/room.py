@@ -29,9 +29,9 @@ def interpreter() -> list[Path]:
     return kept
 
 
-def furnish(root: Path) -> None:
-    """Make the empty directories of a room, and the links that this system has in place of some."""
-    for name in OWN:
+def furnish(root: Path, directory: str) -> None:
+    """Make the empty directories of a room, its working directory, and the links that this system has in place of some."""
+    for name in (*OWN, directory.lstrip("/")):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
     for name in SYSTEM:
@@ -48,7 +48,9 @@ def command(root: Path, volumes: dict[str, tuple[Path, bool]], directory: str) -
     """The command that runs the entry point in the room; `volumes` maps a path in it to a directory, and says if read-only."""
     lines = list(_mounts(root, volumes))
     python = [sys.executable, *ENTRY]
-    lines.append(f"exec chroot {shlex.quote(str(root))} /usr/bin/env -C {shlex.quote(directory)} {shlex.join(python)}")
+    lines.append(
+        f"exec chroot {shlex.quote(str(root))} /usr/bin/env -u PWD -C {shlex.quote(directory)} {shlex.join(python)}"
+    )
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     apart = ["unshare", *user, "--mount", "--pid", "--fork", "--kill-child=KILL"]
     return [*apart, "sh", "-ec", "\n".join(lines)]

@@ -34,7 +34,7 @@ def echo(data: bytes) -> bytes:
     return data[::-1]
 
 
-@app.function(retries=modal.Retries(max_retries=2, initial_delay=0.0))
+@app.function(retries=modal.Retries(max_retries=1, initial_delay=0.0))
 def flaky() -> None:
     """Fails each time."""
     raise ValueError("no luck")
@@ -57,7 +57,7 @@ def idle(marker: str) -> None:
 @app.function(image=image, secrets=[modal.Secret.from_name("planted")])
 def told() -> dict[str, str]:
     """The environment of a container that declares a secret."""
-    return dict(os.environ)
+    return {**os.environ, "directory": str(Path.cwd())}
 
 
 @app.function()
