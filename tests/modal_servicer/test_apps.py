@@ -26,6 +26,7 @@ def command(service: Service, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_modals_command_line_deploys_lists_and_stops(service: Service) -> None:
     modal.Secret.objects.create("planted", {"PLANTED": "s3cr3t-value"})
     assert "App deployed" in command(service, "deploy", str(SHOP))

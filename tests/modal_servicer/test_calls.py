@@ -50,6 +50,7 @@ def test_a_preempted_input_runs_again_without_counting_as_a_retry(service: Servi
     assert volume is not None and sorted(volume.tree) == ["step", "uncommitted-0", "uncommitted-2", "uncommitted-3"]
 
 
+@pytest.mark.slow
 def test_a_failing_function_is_retried_as_often_as_it_says(service: Service, deployed: ModuleType) -> None:
     with pytest.raises(ValueError, match="no luck"):
         deployed.flaky.remote()
@@ -88,6 +89,10 @@ def test_a_variant_asks_for_other_resources(service: Service, deployed: ModuleTy
     assert modal.Function.from_name("shop", "square").with_options(gpu="H100:2", timeout=60).remote(5) == 25
     (container,) = service.started("square")
     assert (container.function.gpu, container.function.definition.timeout_secs) == ("H100:2", 60)
+
+
+def test_a_class_is_made_with_its_parameters_and_asked(service: Service, deployed: ModuleType) -> None:
+    assert modal.Cls.from_name("shop", "Model")(size=5).ask.remote(3) == 15
 
 
 def test_the_client_repeats_a_call_that_failed_on_the_way(service: Service, deployed: ModuleType) -> None:
