@@ -91,6 +91,11 @@ class Containers:
             )
             container.exit_code = await container.process.wait()
             mind.cancel()
+            if not container.greeted and not container.stopping:
+                said = "".join(line.text for line in self.state.app(container.function.app).lines[-5:])
+                self.state.unmodelled.append(
+                    f"a container died before it said hello, with {container.exit_code}: {said}"
+                )
         except OSError as error:
             self.state.unmodelled.append(f"a container could not be started: {error}")
         finally:

@@ -24,7 +24,7 @@ class Worker:
         self.calls: Calls = containers.calls
 
     async def ContainerHello(self, _request: Message, by: Container | None) -> Message:
-        inside(by)
+        inside(by).greeted = True
         return Empty()
 
     async def ContainerHeartbeat(
