@@ -74,7 +74,7 @@ class Modal:
         server = Server([Wire(self.state, self.handlers, None)])
         await server.start(sock=listening)
         self._servers.append(server)
-        self._scheduler = asyncio.get_running_loop().create_task(self.containers.schedule(self.end))
+        self._scheduler = asyncio.get_running_loop().create_task(self.containers.schedule(self.apps))
 
     async def close(self) -> None:
         """End all containers, then stop listening."""
@@ -232,7 +232,7 @@ class Service:
         self.do(lost())
 
     def settings(self, **values: Any) -> None:
-        """`reload_after_commit=True`, `rates={…}`, `costs=[…]`."""
+        """`reload_after_commit=True`, `background_commits=s`, `heartbeat_timeout=s`, `rates={…}`, `costs=[…]`."""
         self.state.settings.update(values)
 
     def wait(self, look: Callable[[], T], seconds: float = 60.0) -> T:
