@@ -166,7 +166,7 @@ class Service:
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """This process's own Modal client talks to the servicer."""
+        """This process's own Modal client talks to the servicer; raises at the end what it asked that is not modelled."""
         names = [name for name in os.environ if name.startswith("MODAL_")]
         before = {name: os.environ.pop(name) for name in names}
         os.environ.update(self.environment)
@@ -180,6 +180,14 @@ class Service:
             for name in self.environment:
                 del os.environ[name]
             os.environ.update(before)
+        self.check()
+
+    def check(self) -> None:
+        """Raise what was asked since the last check and is not modelled, so that it fails the test that asked."""
+        missing = list(dict.fromkeys(self.state.unmodelled))
+        self.state.unmodelled.clear()
+        if missing:
+            raise Unmodelled("; ".join(missing))
 
     @property
     def running(self) -> list[Container]:
@@ -268,16 +276,16 @@ def servicer() -> Iterator[Service]:
     thread = threading.Thread(target=loop.run_forever, name="modal-servicer", daemon=True)
     thread.start()
     served = asyncio.run_coroutine_threadsafe(_made(home), loop).result(30)
+    service = Service(served, loop)
     try:
-        yield Service(served, loop)
+        yield service
     finally:
         asyncio.run_coroutine_threadsafe(served.close(), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
         shutil.rmtree(home, ignore_errors=True)
-    if served.state.unmodelled:
-        raise Unmodelled("; ".join(dict.fromkeys(served.state.unmodelled)))
+    service.check()
 
 
 async def _made(home: Path) -> Modal:
