@@ -20,7 +20,7 @@ from pipeline import canonical, digest
 from pipeline.code import code_of
 from pipeline.context import Backend, Context, Serial
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError
-from pipeline.extension import States, candidates
+from pipeline.extension import States, candidates, find
 from pipeline.lease import Busy
 from pipeline.limits import Limits
 from pipeline.machine import Meter, environment, machine
@@ -97,6 +97,15 @@ class Job(BaseModel):
         store, stage = Store(self.store), self._drawn()
         found = store.in_force(stage.stage_name(), self._key(stage, inputs), self._code(stage).digest)
         return None if found is None or store.is_dropped(found) else found
+
+    def goes_on_from(self, inputs: Sequence[Manifest]) -> Manifest | None:
+        """The attempt whose state this job would go on from, if its store holds one."""
+        store, stage = Store(self.store), self._drawn()
+        if not stage.extends or self.force:
+            return None
+        digests = {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
+        made = store.of_stage(stage.stage_name())
+        return find(stage, canonical.settings(stage), digests, self._code(stage).digest, made, store)
 
     def execute(self, inputs: Sequence[Manifest], *, executor: str, backend: Backend = ALONE) -> Manifest:
         """The attempt in force, or a new one made here. Raises CorpusmillError; a bug in the stage becomes StageFailed.
@@ -189,7 +198,12 @@ class Job(BaseModel):
         held = Resources.model_validate(self.resources)
         spent = Spent(attempt.workspace.folder / "spent", Meter(held), emit, attempt.depot)
         states = self._states(store, stage, attempt, code, inputs)
-        ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=limits.look, states=states)
+
+        def look() -> None:
+            limits.look()
+            backend.look()
+
+        ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=look, states=states)
         emit.pulse = spent.beat
         try:
             stage = self.load({place: store.data(inputs[parent]) for place, (parent, _) in self.inputs.items()})

@@ -15,6 +15,10 @@ LOOK_SECONDS = 1.0
 """Between two looks into a remote store; a local one is cheap to ask at every commit."""
 
 
+class HandedOver(Stopped):
+    """The time of this machine is up, and not that of the stage: another one goes on from the last commit."""
+
+
 class Limits:
     """The limits of the stage `label` of a run; `minutes` of 0 is no limit of time."""
 

@@ -1,0 +1,61 @@
+"""The app on Modal: its functions, what they are made of, and how one is run for a session or deployed for good.
+
+Its name ends in a digest of the code: a run that goes on by itself keeps the code that it began with, whatever is edited.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from infra import modal_driver, modal_functions
+from infra.modal_faults import explained
+from infra.modal_image import Shipped, image
+from infra.modal_limits import longest
+from infra.modal_names import MOUNT, NAME, PASSED, secrets
+
+IDLE_SECONDS = 10
+"""That a container waits for another job before it is given back: idle time is paid for."""
+DRIVER_CPUS, DRIVER_MIB = 0.25, 512
+
+
+def app(name: str, shipped: Shipped, volume: str) -> Any:
+    """The app with all of its functions; `volume` is mounted, and made where it is missing."""
+    import modal
+
+    made = modal.App(name, include_source=False)
+    names: Sequence[str] = secrets()
+    common: dict[str, Any] = {
+        "image": image(shipped),
+        "secrets": [modal.Secret.from_name(one) for one in names],
+        "include_source": False,
+        "env": {name: os.environ[name] for name in PASSED if name in os.environ},
+        "volumes": {MOUNT: modal.Volume.from_name(volume, create_if_missing=True, version=2)} if volume else {},
+    }
+    made.function(name="execute", timeout=longest(), scaledown_window=IDLE_SECONDS, **common)(modal_functions.execute)
+    driver = {"cpu": DRIVER_CPUS, "memory": DRIVER_MIB, "retries": modal.Retries(max_retries=3, initial_delay=1.0)}
+    made.function(name="drive", timeout=longest(), scaledown_window=2, **driver, **common)(modal_driver.drive)
+    return made
+
+
+class Session:
+    """An app that runs for as long as this process holds it: when the process ends, be it killed, Modal ends its containers."""
+
+    def __init__(self, shipped: Shipped, volume: str) -> None:
+        self.shipped, self.volume = shipped, volume
+        self._stack = ExitStack()
+        with explained("could not start the app"):
+            self.app = app(NAME, shipped, volume)
+            self._stack.enter_context(self.app.run())
+
+    @property
+    def execute(self) -> Any:
+        """The function that makes a job."""
+        return self.app.registered_functions["execute"]
+
+    def close(self) -> None:
+        """End the app, and every container of it."""
+        with explained("could not stop the app"):
+            self._stack.close()
