@@ -71,12 +71,18 @@ MOUNTS: dict[str, Mount] = {}
 """Of this container, by the name of the Volume. Outside of one there are none."""
 
 
-@lru_cache(maxsize=16)
 def volume(name: str) -> Any:
-    """The Volume of this name; asked for at its first use."""
+    """The Volume of this name; asked for at its first use, by whoever we are to Modal now."""
     import modal
 
-    return modal.Volume.from_name(name)
+    return _volume(name, modal.Client.from_env())
+
+
+@lru_cache(maxsize=16)
+def _volume(name: str, client: Any) -> Any:
+    import modal
+
+    return modal.Volume.from_name(name, client=client)
 
 
 def _asked(work: Callable[[], T]) -> T:

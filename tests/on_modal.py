@@ -1,0 +1,56 @@
+"""Modal as the tests have it: the servicer on loopback, and an executor that talks to it with a Volume of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.modal_executor import ModalExecutor
+
+if TYPE_CHECKING:
+    from tests.modal_servicer.service import Service
+
+SEEN_BY_ALL = Path("/dev/shm")
+"""What a container of the servicer's has in common with this machine: a trace that is written there can be read here."""
+
+
+def why_not() -> str:
+    """Why this machine can run no containers; empty where it can."""
+    if not SEEN_BY_ALL.is_dir() or not shutil.which("unshare") or os.geteuid() != 0:
+        return "rooms of their own need Linux, root and the command unshare"
+    return ""
+
+
+@contextmanager
+def an_executor(volume: str = "") -> Iterator[ModalExecutor]:
+    """An executor with a Volume of its own, closed at the end whatever it still does."""
+    before = dict(os.environ)
+    os.environ["CORPUSMILL_MODAL_VOLUME"] = volume or f"v{uuid.uuid4().hex[:12]}"
+    executor = ModalExecutor()
+    try:
+        yield executor
+    finally:
+        executor.close(cancel=True)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def a_trace() -> Iterator[Path]:
+    """A file that stages on Modal can write to, outside of anything that is carried."""
+    folder = SEEN_BY_ALL / f"cm-{uuid.uuid4().hex[:12]}"
+    folder.mkdir()
+    try:
+        yield folder / "trace"
+    finally:
+        shutil.rmtree(folder)
+
+
+def running(service: Service) -> int:
+    """How many containers cost money now."""
+    return len(service.running)
