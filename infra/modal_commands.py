@@ -21,7 +21,9 @@ OVER = ("stopped", "disabled")
 
 @modal.command()
 def deploy(
-    dag: Annotated[str, typer.Argument(metavar="[DAG]", help="also ship the code of this dag, as a run of it would")] = "",
+    dag: Annotated[
+        str, typer.Argument(metavar="[DAG]", help="also ship the code of this dag, as a run of it would")
+    ] = "",
 ) -> None:
     """Deploy today's code, and build its image. A detached run does so by itself: here it is done ahead of time."""
     check_installed()
@@ -35,7 +37,9 @@ def deploy(
     store = there()
     name = deployed(shipped, volume_name())
     print(f"deployed {name}: execute, drive (store {store.url}; secrets: {', '.join(secrets()) or 'none'})")
-    print(f"nothing runs, and nothing is paid for, until a run is sent: corpusmill run {dag or 'DAG'} --on modal --detach")
+    print(
+        f"nothing runs, and nothing is paid for, until a run is sent: corpusmill run {dag or 'DAG'} --on modal --detach"
+    )
 
 
 def _imports(dag: str) -> list[tuple[str, str]]:
@@ -97,7 +101,13 @@ def _apps() -> list[dict[str, Any]]:
         ours = name == NAME or name.startswith(f"{NAME}-")
         if ours and not any(word in state for word in OVER):
             found.append(
-                {"name": name, "id": row["App ID"], "state": state, "containers": int(row["Tasks"]), "created": row["Created at"]}
+                {
+                    "name": name,
+                    "id": row["App ID"],
+                    "state": state,
+                    "containers": int(row["Tasks"]),
+                    "created": row["Created at"],
+                }
             )
     return found
 

@@ -46,7 +46,7 @@ class HomeDesk:
         """The artifact of `job`: the one in force here, else made there and brought here. Raises what the job raised."""
         if job.resolve(inputs) is not None:
             return job.execute(inputs, executor="modal")
-        carrier = self._carrier(job.store)
+        carrier = self.carrier(job.store)
         needs_secret(job.store)
         if carrier is None:
             return manifest_in(self._called(job, inputs))
@@ -92,7 +92,7 @@ class HomeDesk:
             raise StageFailed(f"stage {job.label!r}: it was stopped", mend=AGAIN)
         return session
 
-    def _carrier(self, url: str) -> Carrier | None:
+    def carrier(self, url: str) -> Carrier | None:
         """What carries between a store of this machine and the Volume; None for a store that containers reach."""
         with self._lock:
             if url not in self._carriers:

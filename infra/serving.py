@@ -30,8 +30,12 @@ def serve(
     ray: Annotated[
         bool, typer.Option("--ray/--no-ray", help="on Ray Serve, or in this process alone (one copy)")
     ] = True,
-    on: Annotated[str, typer.Option("--on", metavar="PLACE", help="here, or modal: deployed, there only while asked")] = "here",
-    public: Annotated[bool, typer.Option("--public", help="on Modal: answer whoever asks, without a proxy token")] = False,
+    on: Annotated[
+        str, typer.Option("--on", metavar="PLACE", help="here, or modal: deployed, there only while asked")
+    ] = "here",
+    public: Annotated[
+        bool, typer.Option("--public", help="on Modal: answer whoever asks, without a proxy token")
+    ] = False,
 ) -> None:
     """Answer OpenAI's chat API over HTTP: here until Ctrl-C, or on Modal until it is stopped."""
     from infra.served import find
@@ -71,7 +75,9 @@ def _on_modal(folder: Path, on: str, public: bool) -> None:
     url, name = serve(folder, _tell, public=public), read_launch(folder).name
     print(f"{name} answers at {url}/v1, from the first question on; no container waits in between")
     if not public:
-        print("who asks sends the headers Modal-Key and Modal-Secret of a proxy token (modal.com/settings/proxy-auth-tokens)")
+        print(
+            "who asks sends the headers Modal-Key and Modal-Secret of a proxy token (modal.com/settings/proxy-auth-tokens)"
+        )
     print(f"to stop it: corpusmill infra modal stop {app_name(name)}", flush=True)
 
 

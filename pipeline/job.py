@@ -174,7 +174,8 @@ class Job(BaseModel):
         manifest = found()
         if manifest is None:
             Limits(store, self.run, self.label).look()
-            with store.attempt(stage.stage_name(), key, code.digest, waiting) as attempt:
+            own = f"{self.run}/{self.label}"
+            with store.attempt(stage.stage_name(), key, code.digest, waiting, own) as attempt:
                 manifest = found()
                 if manifest is None:
                     return self._make(store, emit, stage, attempt, code, inputs, executor, backend)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.modal_executor import ModalExecutor
-
 if TYPE_CHECKING:
-    from tests.modal_servicer.service import Service
+    from infra.modal_executor import ModalExecutor
+    from pipeline.carrying import Carrier
+    from tests.executors.helpers import Hand
 
 SEEN_BY_ALL = Path("/dev/shm")
 """What a container of the servicer's has in common with this machine: a trace that is written there can be read here."""
@@ -29,6 +30,8 @@ def why_not() -> str:
 @contextmanager
 def an_executor(volume: str = "") -> Iterator[ModalExecutor]:
     """An executor with a Volume of its own, closed at the end whatever it still does."""
+    from infra.modal_executor import ModalExecutor
+
     before = dict(os.environ)
     os.environ["CORPUSMILL_MODAL_VOLUME"] = volume or f"v{uuid.uuid4().hex[:12]}"
     executor = ModalExecutor()
@@ -43,7 +46,8 @@ def an_executor(volume: str = "") -> Iterator[ModalExecutor]:
 @contextmanager
 def a_trace() -> Iterator[Path]:
     """A file that stages on Modal can write to, outside of anything that is carried."""
-    folder = SEEN_BY_ALL / f"cm-{uuid.uuid4().hex[:12]}"
+    home = SEEN_BY_ALL if SEEN_BY_ALL.is_dir() else Path(tempfile.gettempdir())
+    folder = home / f"cm-{uuid.uuid4().hex[:12]}"
     folder.mkdir()
     try:
         yield folder / "trace"
@@ -51,6 +55,12 @@ def a_trace() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def running(service: Service) -> int:
-    """How many containers cost money now."""
-    return len(service.running)
+def carrier_of(executor: ModalExecutor, hand: Hand) -> Carrier:
+    """What carries for the store of `hand`."""
+    from infra.modal_desk import HomeDesk
+
+    desk = executor._hands._desk
+    assert isinstance(desk, HomeDesk)
+    found = desk.carrier(hand.store.url)
+    assert found is not None
+    return found

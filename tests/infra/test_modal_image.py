@@ -20,7 +20,9 @@ def test_what_is_hidden_heavy_or_secret_stays_here(name: str) -> None:
     assert left_out(Path(name))
 
 
-@pytest.mark.parametrize("name", ["mine.py", "stages/words.txt", "a/b/template.html", "tokens.py", "secrets.py", "rules.json"])
+@pytest.mark.parametrize(
+    "name", ["mine.py", "stages/words.txt", "a/b/template.html", "tokens.py", "secrets.py", "rules.json"]
+)
 def test_code_and_its_small_data_are_shipped(name: str) -> None:
     assert not left_out(Path(name))
 

@@ -38,7 +38,11 @@ def test_every_type_that_modal_lists_is_taken_in_any_writing(name: str) -> None:
 
 
 def test_one_gpu_is_written_without_a_number_and_none_not_at_all() -> None:
-    assert [gpu_of(Resources(gpu="h100!")), gpu_of(Resources(gpu="L4", gpus=1)), gpu_of(Resources())] == ["H100!", "L4", None]
+    assert [gpu_of(Resources(gpu="h100!")), gpu_of(Resources(gpu="L4", gpus=1)), gpu_of(Resources())] == [
+        "H100!",
+        "L4",
+        None,
+    ]
 
 
 def test_a_longest_try_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

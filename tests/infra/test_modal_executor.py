@@ -1,0 +1,177 @@
+"""Stages on Modal: what is carried, what is lost with a machine, what is spent. The servicer of the tests stands for Modal."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from infra.modal_executor import ModalExecutor
+from pipeline import Resources, UsageError
+from pipeline.errors import StageFailed
+from pipeline.executor import Inline
+from pipeline.manifest import Manifest
+from pipeline.store import Store
+from tests.executors.helpers import SECONDS, Hand, words_in
+from tests.executors.stages_for_tests import Sees, Sleeps
+from tests.modal_servicer.service import Service
+from tests.on_modal import a_trace, an_executor, carrier_of, why_not
+from tests.pipeline.toys import Join, Say, Slow, Upper
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+PLANTED = "planted-4f1c0ffee"
+
+
+@pytest.fixture
+def executor(modal_executor: ModalExecutor) -> ModalExecutor:
+    return modal_executor
+
+
+@pytest.fixture
+def trace() -> Iterator[Path]:
+    with a_trace() as one:
+        yield one
+
+
+def test_only_what_is_missing_is_sent_and_what_is_made_comes_back(executor: ModalExecutor, tmp_path: Path) -> None:
+    here = Hand(Inline(), tmp_path / "store")
+    first, second = Say(words=("one",), label="first"), Say(words=("three",), label="second")
+    made = [here.made(stage) for stage in (first, second)]
+    hand = Hand(executor, tmp_path / "store")
+    assert hand.text(hand.made(Join(parts=(first.out, second.out)))) == "one three"
+    carrier = carrier_of(executor, hand)
+    assert carrier.sent == sum(one.size for one in made) and carrier.fetched == 9
+    assert hand.text(hand.made(Upper(words=first.out))) == "ONE"
+    assert carrier.sent == sum(one.size for one in made), "what it reads was there already"
+
+
+def test_a_machine_like_the_one_asked_for_is_rented_and_given_back(
+    executor: ModalExecutor, modal_service: Service, tmp_path: Path
+) -> None:
+    asked = Resources(gpu="h100", gpus=2, cpus=4, memory_gib=16, minutes=30)
+    Hand(executor, tmp_path / "store").made(Say(resources=asked))
+    container = modal_service.started("execute")[-1]
+    definition = container.function.definition
+    assert container.function.gpu == "H100:2" and definition.timeout_secs == 30 * 60 + 10
+    assert (definition.resources.milli_cpu, definition.resources.memory_mb) == (4000, 16 * 1024)
+    executor.close()
+    assert not modal_service.running
+
+
+def test_a_stage_whose_machine_is_taken_back_goes_on_from_its_commits(
+    executor: ModalExecutor, modal_service: Service, tmp_path: Path, trace: Path
+) -> None:
+    hand = Hand(executor, tmp_path / "store")
+    threading.Thread(target=take_back, args=[modal_service, trace, 3], daemon=True).start()
+    made = hand.made(Slow(words=tuple("abcdef"), trace=str(trace)))
+    assert hand.text(made) == "a b c d e f"
+    assert len(words_in(trace)) <= 8, "of what was committed nothing was made again"
+    assert made.lost.wall_seconds > 0
+    stopped = [one.stopping for one in modal_service.started("execute")[-2:]]
+    assert stopped[0] == "preempted"
+
+
+def take_back(service: Service, trace: Path, words: int) -> None:
+    while len(words_in(trace)) < words:
+        time.sleep(0.02)
+    service.preempt("execute")
+
+
+def test_a_job_whose_time_on_one_machine_is_up_goes_on_at_another(
+    executor: ModalExecutor, modal_service: Service, tmp_path: Path, trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORPUSMILL_MODAL_TRY_SECONDS", "6")
+    hand, before = Hand(executor, tmp_path / "store"), len(modal_service.started("execute"))
+    words = "abcdefghijklmnopqrst"
+    made = hand.made(Slow(words=tuple(words), trace=str(trace), resources=Resources(retries=0)))
+    assert hand.text(made) == " ".join(words)
+    assert words_in(trace) == words, "it was handed over at a commit: nothing is lost"
+    assert len(modal_service.started("execute")) - before >= 2
+
+
+def test_cancelling_leaves_nothing_that_costs_money(
+    executor: ModalExecutor, modal_service: Service, tmp_path: Path, trace: Path
+) -> None:
+    futures = Hand(executor, tmp_path / "store").over(Sleeps(seconds=600, begun=str(trace)))
+    modal_service.wait(lambda: trace.exists())
+    assert len(modal_service.running) == 1
+    executor.close(cancel=True)
+    with pytest.raises(StageFailed, match="it was stopped"):
+        futures["sleeps"].result(SECONDS)
+    modal_service.wait(lambda: not modal_service.running, 10)
+
+
+def test_a_planted_secret_reaches_the_stage_by_its_name_and_is_found_nowhere_else(
+    modal_service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import modal
+
+    modal.Secret.objects.create("planted", {"PLANTED": PLANTED}, allow_existing=True)
+    monkeypatch.setenv("CORPUSMILL_MODAL_SECRETS", "planted")
+    monkeypatch.setenv("HERE_ONLY", PLANTED)
+    asked = len(modal_service.calls)
+    with an_executor() as executor:
+        hand = Hand(executor, tmp_path / "store")
+        assert hand.text(hand.made(Sees(place="/"))) != ""
+    requests = [call for call in modal_service.calls[asked:] if call.name != "SecretGetOrCreate"]
+    assert not [call.name for call in requests if PLANTED in repr(call.request)]
+    assert PLANTED not in modal_service.logs()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and PLANTED.encode() in path.read_bytes()]
+    assert modal_service.started("execute")[-1].environment["PLANTED"] == PLANTED
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told", "mend"),
+    [
+        ("CORPUSMILL_MODAL_SECRETS", "nowhere", "Modal: .*nowhere", "modal secret create"),
+        ("MODAL_ENVIRONMENT", "nowhere", "Modal: .*nowhere", "modal environment list"),
+        ("MODAL_TOKEN_ID", "ak-wrong", "does not know who you are", "modal setup"),
+    ],
+)
+def test_what_modal_lacks_is_one_error_with_its_mend(
+    modal_service: Service,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    value: str,
+    told: str,
+    mend: str,
+) -> None:
+    import modal
+
+    monkeypatch.setenv(setting, value)
+    modal.Client._set_env_client(None)
+    try:
+        with an_executor() as executor, pytest.raises(Exception, match=told) as raised:
+            Hand(executor, tmp_path / "store").made(Say())
+        assert mend in raised.value.mend  # type: ignore[attr-defined]
+    finally:
+        monkeypatch.undo()
+        modal.Client._set_env_client(None)
+
+
+def test_a_store_in_a_bucket_without_a_secret_is_refused_before_anything_is_rented(modal_service: Service) -> None:
+    from infra.modal_names import needs_secret
+
+    with pytest.raises(UsageError, match="have no credentials") as raised:
+        needs_secret("s3://bucket/store")
+    assert "modal secret create" in raised.value.mend
+
+
+def test_a_store_on_a_volume_is_a_store_like_any_other(executor: ModalExecutor, modal_service: Service) -> None:
+    import modal
+
+    modal.Volume.objects.create("shared", version=2, allow_existing=True)
+    hand = Hand(executor, "modal://shared/store")
+    say = Say(words=("one",))
+    cached: Future[Manifest] = Future()
+    cached.set_result(Hand(Inline(), hand.root).made(say))
+    futures = hand.over(Upper(words=say.out))
+    assert hand.text(futures["upper"].result(SECONDS)) == "ONE"
+    assert Store(hand.root).stages() == ["say", "upper"]
+    assert os.environ["CORPUSMILL_MODAL_VOLUME"] != "shared"
