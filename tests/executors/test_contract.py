@@ -25,7 +25,6 @@ from tests.executors.stages_for_tests import DiesBetween, Maps, Misses, Sees, Sp
 from tests.on_modal import a_trace
 from tests.pipeline.toys import Join, Say, Slow, Upper
 
-
 ELSEWHERE = ("a node of its own", "modal")
 
 
