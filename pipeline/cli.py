@@ -24,9 +24,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-OnExecutor = Annotated[
-    str, typer.Option("--executor", help="where the stages run: ray, ray://HOST:10001, or inline (in this process)")
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        metavar="PLACE",
+        help="where it runs: ray (here; the default), inline (in this process), modal, ray://HOST:10001",
+    ),
 ]
+At = Annotated[list[str] | None, typer.Option("--place", metavar="LABEL=PLACE", help="where this stage runs instead")]
 
 Labels = list[str] | None
 Only = Annotated[str, typer.Option(metavar="LABEL", help="this stage alone, from existing inputs, even if cached")]
@@ -65,18 +71,23 @@ def plan(
     until: Until = "",
     rebuild: Rebuild = None,
     accept: Accept = None,
+    on: On = "",
+    place: At = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the plan as JSON")] = False,
 ) -> None:
     """Say what a run would do, why, what it cost last time and what to expect now. Runs nothing."""
     from pipeline.accounts import plan_lines
     from pipeline.loading import load
-    from pipeline.selection import select
+    from pipeline.places import HERE, Places
+    from pipeline.selection import check_places, select
     from pipeline.store import Store
     from pipeline.tables import coloured
 
     _, drawn, _ = load(dag, dials or [])
-    request = _request(only=only, start=start, until=until, rebuild=rebuild, accept=accept)
-    _, planned = select(drawn, Store(store), request)
+    request = _request(only=only, start=start, until=until, rebuild=rebuild, accept=accept, on=on or HERE, place=place)
+    opened, places = Store(store), Places(_executor)
+    drawn, planned = select(drawn, opened, request, places)
+    check_places(planned, drawn, places, opened, away=True)
     lines = [json.dumps(planned.as_json(), indent=1)] if as_json else plan_lines(planned, coloured(sys.stdout))
     print("\n".join(lines))
 
@@ -86,7 +97,8 @@ def run(
     dag: DagName,
     dials: Dials = None,
     store: StoreRoot = DEFAULT_STORE,
-    executor: OnExecutor = "ray",
+    on: On = "",
+    place: At = None,
     only: Only = "",
     start: From = "",
     until: Until = "",
@@ -100,12 +112,14 @@ def run(
     """Bring a dag up to date: run what has to run, and show how it ended."""
     from pipeline.display import Display
     from pipeline.loading import load
+    from pipeline.places import HERE
     from pipeline.resuming import command
     from pipeline.stopping import stoppable
     from pipeline.store import Store
 
     request = _request(
-        only=only, start=start, until=until, rebuild=rebuild, accept=accept, why=why, confirm_above=confirm_above, max_cost=max_cost
+        only=only, start=start, until=until, rebuild=rebuild, accept=accept, why=why, confirm_above=confirm_above, max_cost=max_cost,
+        on=on or HERE, place=place,
     )  # fmt: skip
     seen: list[Any] = []
 
@@ -115,7 +129,7 @@ def run(
     with stoppable(again):
         name, drawn, values = load(dag, dials or [])
         seen.append(Display(name))
-        outcome = _watched(drawn, Store(store), values, executor, tracker, request, seen[0])
+        outcome = _watched(drawn, Store(store), values, tracker, request, seen[0])
     if outcome.stopped:
         why = next(fault.message for fault in outcome.faults.values() if isinstance(fault, Stopped))
         raise DecisionNeeded(f"{why}; what was committed is kept", mend=f"raise the limit, then run again: {again()}")
@@ -125,14 +139,14 @@ def run(
         print(line)
 
 
-def _watched(dag: Any, store: Any, dials: Any, executor: str, tracker: str, request: Any, display: Any) -> Any:
+def _watched(dag: Any, store: Any, dials: Any, tracker: str, request: Any, display: Any) -> Any:
     """Run, shown on the terminal."""
     from pipeline.run import run as execute
 
     try:
         outcome = execute(
-            dag, store, name=display.dag, dials=dials, executor=partial(_executor, executor), trackers=partial(_trackers, tracker, store),
-            observer=display, request=request,
+            dag, store, name=display.dag, dials=dials, executor=partial(_executor, request.on), elsewhere=_executor,
+            trackers=partial(_trackers, tracker, store), observer=display, request=request,
         )  # fmt: skip
     finally:
         display.close()
@@ -149,13 +163,13 @@ for command in (
 app.add_typer(cli_sources.sources, name="sources")
 
 
-def _executor(name: str) -> Any:
+def _executor(place: str) -> Any:
     from pipeline import plugins
     from pipeline.executor import Inline
 
-    kind, at, _ = name.partition("://")
-    options = {"address": name} if at else {}
-    return Inline() if name == Inline.name else plugins.load("executors", kind, beside=[Inline.name])(**options)
+    kind, at, _ = place.partition("://")
+    options = {"address": place} if at else {}
+    return (Inline if kind == Inline.name else plugins.load("executors", kind, beside=[Inline.name]))(**options)
 
 
 def _trackers(name: str, store: Any) -> Sequence[Any]:

@@ -17,19 +17,24 @@ from pipeline.extension import extends, find, share
 from pipeline.forecast import FREE, Forecast, forecast, makespan
 from pipeline.machine import machine
 from pipeline.manifest import CodeRecord, Cost, Manifest
+from pipeline.places import Put
 from pipeline.prices import hourly
 from pipeline.reasons import explain_drift, in_force, unless, why
+from pipeline.spent import kept
 from pipeline.stage import Stage
 from pipeline.store import Store
+from pipeline.tables import duration
 
 PlanState = Literal["cached", "run", "drift", "depends"]
+NOWHERE: Mapping[str, Put] = {}
 
 
 class Entry(BaseModel):
     """What the plan says of one stage. `manifest` is the attempt in force (cached only), `last` the newest earlier one.
 
     `accepts` is the digest of today's code where this plan declares the attempt good for it; a `forced` stage runs though
-    it is cached. `paid` tells that it has a price, or rents GPUs that have one, known or not.
+    it is cached. `paid` tells that it has a price, or rents GPUs that have one, known or not. `place` is where it runs,
+    `away` that this is on another machine; `stays` says why it does not go there with the others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +51,9 @@ class Entry(BaseModel):
     dropped: bool = False
     forced: bool = False
     paid: bool = False
+    place: str = ""
+    away: bool = False
+    stays: str = ""
 
     @property
     def last_cost(self) -> Cost | None:
@@ -76,6 +84,11 @@ class Plan(BaseModel):
     def waiting(self) -> list[Entry]:
         """The entries that are not cached."""
         return [entry for entry in self.entries.values() if entry.state != "cached"]
+
+    @property
+    def places(self) -> list[str]:
+        """The places in play, each once: those of what has to run."""
+        return list(dict.fromkeys(entry.place for entry in self.waiting))
 
     @property
     def complete(self) -> bool:
@@ -115,6 +128,8 @@ class Plan(BaseModel):
                 "stage": entry.stage,
                 "state": entry.state,
                 "reason": entry.reason,
+                "place": entry.place,
+                "stays": entry.stays,
                 "key": entry.key,
                 "last_cost": entry.last_cost.model_dump() if entry.last_cost else None,
                 "expected": entry.forecast.model_dump(),
@@ -143,10 +158,10 @@ def known_sum(parts: Sequence[float | None]) -> float | None:
 
 
 class _History:
-    """Reads each part of the store once, however often one dag is planned."""
+    """Reads each part of the store once, however often one dag is planned; and says where each stage is put."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, where: Mapping[str, Put]) -> None:
+        self.store, self.where = store, where
         self._attempts: dict[tuple[str, str], list[Manifest]] = {}
         self._stages: dict[str, list[Manifest]] = {}
 
@@ -161,9 +176,14 @@ class _History:
         return self._stages[stage]
 
 
-def plan(dag: Dag, store: Store, *, force: Collection[str] = (), accept: Collection[str] = ()) -> Plan:
-    """Plan `dag` against what the store holds; labels in `force` run even where cached, drift in `accept` is kept."""
-    history = _History(store)
+def plan(
+    dag: Dag, store: Store, *, force: Collection[str] = (), accept: Collection[str] = (), where: Mapping[str, Put] = NOWHERE
+) -> Plan:  # fmt: skip
+    """Plan `dag` against what the store holds; labels in `force` run even where cached, drift in `accept` is kept.
+
+    `where` says of each label where it runs, as far as that matters.
+    """
+    history = _History(store, where)
     needed: dict[str, str] = {}
     entries = _entries(dag, history, force, accept, needed)
     while gone := _dropped_but_needed(dag, entries, needed):
@@ -210,13 +230,13 @@ def _drift(
 
 
 def wall(dag: Dag, entries: Mapping[str, Entry]) -> float | None:
-    """Wall seconds until all of `entries` that are not cached have run on this machine's cores; None is unknown."""
+    """Wall seconds until all of `entries` that are not cached have run, here on this machine's cores; None is unknown."""
     seconds = {label: entry.forecast.seconds for label, entry in entries.items() if entry.state != "cached"}
     known = {label: each for label, each in seconds.items() if each is not None}
     if len(known) < len(seconds):
         return None
     parents = {label: [parent.label for parent in dag.parents(dag.stages[label])] for label in known}
-    cores = {label: dag.stages[label].resources.cpus for label in known}
+    cores = {label: 0.0 if entries[label].away else dag.stages[label].resources.cpus for label in known}
     return makespan(known, parents, cores, float(machine()["cpus"] or 1))
 
 
@@ -239,14 +259,19 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], history: _History, ask
     last = own or (earlier[0] if earlier else None)  # another of its kind says at least what it may cost
     state, reason = _state(settings, code, known, makers, own, unsettled, made, force is not None, asked)
     sizes = {place: made.size if made else None for place, made in found.items()}
+    there = history.where.get(stage.label, Put())
+    done = kept(history.store.files, f"{stage.stage_name()}/{key}", code.digest) if key and not unsettled else Cost()
+    if done.wall_seconds:
+        reason += f"; goes on from {duration(done.wall_seconds)} of committed work"
     anew = unsettled or (asked and history.store.holds(made))
     shorter = None if anew else find(stage, settings, digests, code.digest, earlier, history.store)
     if shorter and state == "run":
         reason = "; ".join(filter(None, [asked, extends(stage, shorter, code)]))
     return Entry(
         label=stage.label, stage=stage.stage_name(), state=state, reason=reason, key=None if unsettled else key, last=last,
-        forecast=forecast(stage, earlier, sizes, share(stage, shorter)), forced=bool(asked),
-        paid=bool(stage.resources.gpus or stage.resources.gpu) or hourly(stage.resources) is not None,
+        forecast=forecast(stage, earlier, sizes, share(stage, shorter), done.wall_seconds), forced=bool(asked),
+        paid=bool(stage.resources.gpus) or hourly(stage.resources) is not None,
+        place=there.place, away=there.away, stays=there.stays,
     )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from pipeline import plan as planning
 from pipeline.code import code_of
 from pipeline.dag import Dag
 from pipeline.errors import DagError, DecisionNeeded, UsageError
+from pipeline.executor import check
+from pipeline.places import ALL_HERE, Places, placed, put
 from pipeline.plan import Entry, Plan
 from pipeline.prices import hourly
 from pipeline.request import Request
@@ -18,22 +20,25 @@ DRIFTED = "drifted"
 """As a label of --rebuild and --accept: every stage that drifted."""
 
 
-def select(dag: Dag, store: Store, request: Request) -> tuple[Dag, Plan]:
-    """The part of `dag` that `request` is about, planned. Raises DagError for labels that are not in it or cannot be built."""
+def select(dag: Dag, store: Store, request: Request, places: Places = ALL_HERE) -> tuple[Dag, Plan]:
+    """The part of `dag` that `request` is about, placed and planned.
+
+    Raises DagError for labels that are not in it or cannot be built, UsageError for a place that is none.
+    """
     request.check()
-    if request.until:
-        dag = Dag(dag.find(request.until))
+    where = put(dag, places, request.on, request.place)
+    dag = placed(_until(dag, request) if request.until else dag, where)
     alone, start = ([dag.find(label).label] if label else [] for label in (request.only, request.start))
     rebuild = {*alone, *start, *_labels(dag, request.rebuild)}
     accept = _labels(dag, request.accept)
-    plan = planning.plan(dag, store, force=rebuild, accept=accept)
+    plan = planning.plan(dag, store, force=rebuild, accept=accept, where=where)
     for label in accept:
         _check_accepted(plan.entries[label], dag)
     if DRIFTED in request.rebuild:
-        plan = planning.plan(dag, store, force={*rebuild, *plan.drifted}, accept=accept)
+        plan = planning.plan(dag, store, force={*rebuild, *plan.drifted}, accept=accept, where=where)
     while DRIFTED in request.accept and (more := _acceptable(plan, accept)):
         accept = [*accept, *more]
-        plan = planning.plan(dag, store, force=rebuild, accept=accept)
+        plan = planning.plan(dag, store, force=rebuild, accept=accept, where=where)
     if request.only:
         plan = _restricted(plan, dag, alone, "--only")
     elif request.start:
@@ -45,6 +50,19 @@ def select(dag: Dag, store: Store, request: Request) -> tuple[Dag, Plan]:
                 mend=f"leave out --from, or what is asked of {label}",
             )
     return dag, plan
+
+
+def _until(dag: Dag, request: Request) -> Dag:
+    """The part that --until leaves, of which alone something may be asked."""
+    part = Dag(dag.find(request.until))
+    starts = [dag.find(request.start).label] if request.start else []
+    for label in (*starts, *_labels(dag, (*request.rebuild, *request.accept))):
+        if label not in part.stages:
+            raise DagError(
+                f"--until {request.until} leaves {label} out, of which something else is asked",
+                mend=f"leave out --until, or what is asked of {label}",
+            )
+    return part
 
 
 def _labels(dag: Dag, asked: Collection[str]) -> list[str]:
@@ -96,6 +114,15 @@ def _restricted(plan: Plan, dag: Dag, labels: Collection[str], option: str) -> P
     kept = {label: entry for label, entry in plan.entries.items() if label in labels or label in parents}
     drift = tuple(label for label in plan.drift if label in kept)
     return plan.model_copy(update={"entries": kept, "drift": drift, "wall_seconds": planning.wall(dag, kept)})
+
+
+def check_places(plan: Plan, dag: Dag, places: Places, store: Store, *, away: bool = False) -> None:
+    """Raise UsageError where a stage that has to run cannot do so where it is put: before anything is started or rented.
+
+    With `away`, only what leaves this machine is looked at: a plan of what stays here needs no executor.
+    """
+    for entry in [entry for entry in plan.waiting if entry.away or not away]:
+        check(places(entry.place), store.files, entry.label, dag.stages[entry.label].resources)
 
 
 def agree(plan: Plan, request: Request) -> None:

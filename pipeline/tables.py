@@ -91,6 +91,11 @@ def figure(value: float) -> str:
     return f"{value:.4g}"
 
 
+def some(count: int, what: str) -> str:
+    """``1 file``, ``3 files``."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def size(count: float) -> str:
     """Bytes as ``812 B``, ``3.4 MB``."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -155,7 +155,7 @@ DIALS = ["steps=60", "--tracker", "none"]
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of a run that nobody disturbs; inline, for where it ran is no part of what it made."""
     store = tmp_path_factory.mktemp("quiet") / "store"
-    subprocess.run(command(store, "base", *DIALS, "--executor", "inline"), stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command(store, "base", *DIALS, "--on", "inline"), stdout=subprocess.DEVNULL, check=True)
     return store
 
 
