@@ -188,9 +188,13 @@ def _add_plugins(words: Sequence[str]) -> None:
         return
     for name, point in sorted(plugins.named("commands").items()):
         try:
-            app.command(name)(point.load())
+            brought = point.load()
         except ModuleNotFoundError as fault:
-            app.command(name)(_missing(name, fault.name or ""))
+            brought = _missing(name, fault.name or "")
+        if isinstance(brought, typer.Typer):
+            app.add_typer(brought, name=name)
+        else:
+            app.command(name)(brought)
 
 
 def _missing(name: str, package: str) -> Callable[[], None]:

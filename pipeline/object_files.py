@@ -54,9 +54,10 @@ class ObjectFiles:
     def __init__(self, url: str, copies: Path) -> None:
         if not url.partition("://")[2].strip("/"):
             raise UsageError(f"{url} names no bucket", mend="give --store s3://bucket/prefix")
-        if "@" in url:
+        if re.search("[@?#]", url):
             raise UsageError(
-                "the address of a store holds no user or password", mend="set AWS_ACCESS_KEY_ID and its like"
+                "the address of a store holds no user or password, nor a query",
+                mend="set AWS_ACCESS_KEY_ID and its like",
             )
         self.url = url.rstrip("/")
         self._patient, self._base, self._faults = _opened(self.url, patient=True)
