@@ -23,14 +23,16 @@ from pipeline.carrying import Carrier
 from pipeline.errors import CorpusmillError, Stopped, StoreError, UsageError
 from pipeline.executor import Executor
 from pipeline.job import Job
+from pipeline.ledger import HANDLE
 from pipeline.manifest import Manifest
 from pipeline.store import Store, place_of
 from pipeline.telling import Teller
 from pipeline.tracker import EndRecord, State
 from pipeline.watching import Watcher
 
-HANDLE, GRAPH, PLAN = "detached.json", "graph.json", "plan.json"
+GRAPH, PLAN = "graph.json", "plan.json"
 POLL_SECONDS = 0.5
+__all__ = ["GRAPH", "HANDLE", "PLAN", "Detaches", "End", "Ends", "Graph", "Handle", "detaching", "drive"]
 
 
 class _Record(BaseModel):

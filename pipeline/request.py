@@ -16,6 +16,7 @@ class Request(BaseModel):
     change; `until` nothing below one; `rebuild` again; `accept` declares what drifted good for today's code.
     Drift that takes more than `confirm_above` minutes, and a run above `max_cost` dollars, are not begun. `on` is the place
     of the whole run (empty: that of the executor it is given), `place` is LABEL=PLACE for some of its stages.
+    With `detach`, its place drives it, and this process only begins it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +31,7 @@ class Request(BaseModel):
     max_cost: float | None = None
     on: str = ""
     place: tuple[str, ...] = ()
+    detach: bool = False
 
     def check(self) -> Request:
         """This request, if it can be meant."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
+from pipeline.detached import HANDLE, PLAN, Graph, detaching
 from pipeline.errors import CorpusmillError, Stopped, StoreError
 from pipeline.executor import Executor
 from pipeline.files import check_writable
@@ -24,7 +25,7 @@ from pipeline.ledger import settle
 from pipeline.manifest import Acceptance, Cost, Manifest
 from pipeline.placed import gathered
 from pipeline.places import ALL_HERE, Places
-from pipeline.plan import Plan
+from pipeline.plan import Entry, Plan
 from pipeline.request import Request
 from pipeline.selection import agree, check_places, select, unpriced
 from pipeline.store import Store, place_of
@@ -50,6 +51,8 @@ class Outcome:
     costs: dict[str, Cost] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    detached: bool = False
+    """Whether it goes on without this process: `pipeline.attaching` tells how it ends."""
 
     @property
     def ok(self) -> bool:
@@ -102,12 +105,18 @@ def run(
         check_places(plan, dag, places, store)
         hands = gathered(places, {entry.label: entry.place for entry in plan.waiting})
         check_writable(store.files)
+        if request.detach:
+            detaching(hands)
         part = "" if set(plan.entries) == set(whole.stages) else _part(request)
-        driver = _Driver(dag, store, outcome, request, hands, observer, list(trackers()), name, dials, part)
+        told = [] if request.detach else list(trackers())
+        driver = _Driver(dag, store, outcome, request, hands, observer, told, name, dials, part)
         if observer:  # what cannot start at all was told before the plan
             observer.planned(plan, warnings)
-        with held(store.logs(outcome.run).with_name("lease")):  # who asks sees that it is alive
-            driver.drive()
+        if request.detach:
+            driver.detach()
+        else:
+            with held(store.logs(outcome.run).with_name("lease")):  # who asks sees that it is alive
+                driver.drive()
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -168,6 +177,23 @@ class _Driver:
             states = self.outcome.states
             self.teller.close(verdict([states.get(label, "stopped") for label in record.stages]))
 
+    def detach(self) -> None:
+        """Hand the jobs over to a driver of their place's own, and write down who has them."""
+        run, plan = self.outcome.run, self.outcome.plan
+        self.store.record(run, "run.json", self._record())
+        self.store.record(run, PLAN, plan)
+        known = {label: entry.manifest for label, entry in plan.entries.items() if entry.manifest}
+        jobs = tuple(self._job(entry) for entry in plan.waiting)
+        graph = Graph(run=run, store=self.store.url, jobs=jobs, known=known, max_cost=self.request.max_cost)
+        try:
+            self.store.record(run, HANDLE, detaching(self.executor).detach(graph))
+        except BaseException:
+            with contextlib.suppress(StoreError):  # the fault itself is on its way
+                self.store.record(run, "end.json", self._end())
+            raise
+        self.outcome.detached = True
+        self.teller.close("stopped")  # it has nobody to tell: who attaches has
+
     def _refresh(self) -> None:
         """Let the cards of models tell the scores that have come."""
         from pipeline.rendering import refresh
@@ -221,19 +247,16 @@ class _Driver:
                 futures[label] = _done(entry.manifest)
                 self._ended(label, "cached", entry.manifest)
                 continue
-            stage = self.dag.stages[label]
-            parents = self.dag.parents(stage)
-            job = Job.of(
-                stage,
-                parents,
-                run=self.outcome.run,
-                store=self.store.url,
-                force=entry.forced,
-                max_cost=self.request.max_cost,
-            )
+            parents = self.dag.parents(self.dag.stages[label])
+            job = self._job(entry)
             futures[label] = self.executor.submit(job, [futures[parent.label] for parent in parents])
             self._settle_done(futures)
         return futures
+
+    def _job(self, entry: Entry) -> Job:
+        stage = self.dag.stages[entry.label]
+        run, url, most = self.outcome.run, self.store.url, self.request.max_cost
+        return Job.of(stage, self.dag.parents(stage), run=run, store=url, force=entry.forced, max_cost=most)
 
     def _wait(self, futures: dict[str, Future[Manifest]]) -> None:
         while pending := self._settle_done(futures):
