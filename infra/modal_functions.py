@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,22 @@ from pipeline.lease import Busy
 from pipeline.limits import HandedOver
 
 
+def began() -> float:
+    """When this process began, in seconds since 1970; now, where the system does not tell."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        boot = int(Path("/proc/stat").read_text().split("btime ")[1].split()[0])
+        return min(boot + ticks / os.sysconf("SC_CLK_TCK"), time.time())
+    except (OSError, IndexError, ValueError):
+        return time.time()
+
+
+class _Paid:
+    """Since when this container has been paid for without working: from its start, then from the end of each job."""
+
+    since = began()
+
+
 def execute(text: str, parents: Sequence[str], how: Mapping[str, Any]) -> str:
     """The end of the job in `text`, made in this container; a job that was here before goes on from its commits.
 
@@ -26,8 +43,8 @@ def execute(text: str, parents: Sequence[str], how: Mapping[str, Any]) -> str:
     try:
         enter(str(how.get("volume") or ""))
         job = Job.model_validate_json(text)
-        made = job.execute([manifest_in(end) for end in parents], executor="modal", backend=OneMachine(job, until))
-        return ended(made)
+        inputs, backend = [manifest_in(end) for end in parents], OneMachine(job, until)
+        return ended(job.execute(inputs, executor="modal", backend=backend, since=_Paid.since))
     except Busy:
         return BUSY
     except HandedOver:
@@ -37,6 +54,8 @@ def execute(text: str, parents: Sequence[str], how: Mapping[str, Any]) -> str:
     except Exception as fault:  # a stage's module that cannot be imported here, above all
         label = job.label if "job" in locals() else "?"
         return failed(StageFailed(f"stage {label!r} cannot be opened on Modal: {type(fault).__name__}: {fault}"))
+    finally:
+        _Paid.since = time.time()
 
 
 def enter(volume: str) -> None:

@@ -16,8 +16,8 @@ from pipeline.detached import HANDLE, PLAN, Detaches, End, Ends, Handle, detachi
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError, UsageError
 from pipeline.executor import Executor
 from pipeline.lease import held
+from pipeline.outcome import Outcome
 from pipeline.plan import Plan
-from pipeline.run import Outcome
 from pipeline.store import Store, place_of
 from pipeline.telling import Teller, again
 from pipeline.tracker import EndRecord, RunRecord, Tracker, verdict

@@ -7,9 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pipeline.canonical import settings
@@ -22,7 +20,8 @@ from pipeline.job import Job
 from pipeline.keeping import note_use
 from pipeline.lease import held
 from pipeline.ledger import settle
-from pipeline.manifest import Acceptance, Cost, Manifest
+from pipeline.manifest import Acceptance, Manifest
+from pipeline.outcome import Outcome
 from pipeline.placed import gathered
 from pipeline.places import ALL_HERE, Places
 from pipeline.plan import Entry, Plan
@@ -35,38 +34,6 @@ from pipeline.watching import POLL_SECONDS, Observer, Watcher
 from pipeline.who import commit, user, who
 
 NOTHING_ASKED = Request()
-
-
-@dataclass
-class Outcome:
-    """How a run ended: a state for each label, a manifest for each that is cached or finished, the fault of each that failed
-    or was stopped; what this run spent on each, as far as it came to an end."""
-
-    store: Store
-    plan: Plan
-    run: str = ""
-    states: dict[str, State] = field(default_factory=dict)
-    manifests: dict[str, Manifest] = field(default_factory=dict)
-    faults: dict[str, BaseException] = field(default_factory=dict)
-    costs: dict[str, Cost] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    detached: bool = False
-    """Whether it goes on without this process: `pipeline.attaching` tells how it ends."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether every stage has its artifact."""
-        return all(self.states.get(label) in ("cached", "finished") for label in self.plan.entries)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was asked to stop, and nothing failed."""
-        return "stopped" in self.states.values() and "failed" not in self.states.values()
-
-    def data(self, label: str) -> Path:
-        """The local directory of the artifact that the stage `label` made."""
-        return self.store.data(self.manifests[label])
 
 
 def run(
