@@ -85,6 +85,24 @@ def stop(
         print(f"stopped {app['name']} ({app['containers']} containers)")
 
 
+@modal.command()
+def prices(
+    keep: Annotated[
+        bool, typer.Option("--write", help="into the price file, by which plans are made from now on")
+    ] = False,
+) -> None:
+    """Ask Modal what it charges this workspace, and print it as a price file."""
+    from infra.modal_prices import asked, write, written
+    from pipeline.prices import own_file
+
+    text = written(asked())
+    if keep:
+        write(text, own_file())
+        print(f"written to {own_file()}")
+    else:
+        print(text, end="")
+
+
 def _apps() -> list[dict[str, Any]]:
     """Our apps that are not over, as Modal's own command line lists them."""
     check_installed()

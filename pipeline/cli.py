@@ -53,6 +53,9 @@ Above = Annotated[
 MaxCost = Annotated[
     float | None, typer.Option(metavar="DOLLARS", min=0, help="stop at the next commit when so much is spent")
 ]
+Move = Annotated[
+    float, typer.Option("--confirm-move", metavar="GIB", min=0, help="more is not moved between places unasked")
+]
 
 
 def _request(**asked: Any) -> Any:
@@ -73,6 +76,9 @@ def plan(
     accept: Accept = None,
     on: On = "",
     place: At = None,
+    places: Annotated[
+        bool, typer.Option("--places", help="compare where it could run: time, dollars, and whether it fits in memory")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the plan as JSON")] = False,
 ) -> None:
     """Say what a run would do, why, what it cost last time and what to expect now. Runs nothing."""
@@ -86,11 +92,24 @@ def plan(
 
     _, drawn, _ = load(dag, dials or [])
     request = _request(only=only, start=start, until=until, rebuild=rebuild, accept=accept, on=on or HERE, place=place)
-    opened, places = Store(store), Places(executor_at)
-    drawn, planned = select(drawn, opened, request, places)
-    check_places(planned, drawn, places, opened, away=True)
-    lines = [json.dumps(planned.as_json(), indent=1)] if as_json else plan_lines(planned, coloured(sys.stdout))
+    opened, executors = Store(store), Places(executor_at)
+    drawn, planned = select(drawn, opened, request, executors)
+    check_places(planned, drawn, executors, opened, away=True)
+    if places:
+        lines = _offers(planned, drawn, opened, as_json)
+    else:
+        lines = [json.dumps(planned.as_json(), indent=1)] if as_json else plan_lines(planned, coloured(sys.stdout))
     print("\n".join(lines))
+
+
+def _offers(planned: Any, dag: Any, store: Any, as_json: bool) -> list[str]:
+    from pipeline.offers import offer_lines, offers
+    from pipeline.tables import coloured
+
+    found = offers(planned, dag, store)
+    if as_json:
+        return [json.dumps({"places": [offer.as_json() for offer in found]}, indent=1)]
+    return offer_lines(found, planned, coloured(sys.stdout))
 
 
 @app.command()
@@ -111,6 +130,7 @@ def run(
     detach: Annotated[
         bool, typer.Option("--detach", help="let its place drive it: it goes on without this machine")
     ] = False,
+    confirm_move: Move = 10.0,
     tracker: TrackerName = "mlflow",
 ) -> None:
     """Bring a dag up to date: run what has to run, and show how it ended."""
@@ -123,7 +143,7 @@ def run(
 
     request = _request(
         only=only, start=start, until=until, rebuild=rebuild, accept=accept, why=why, confirm_above=confirm_above, max_cost=max_cost,
-        on=on or HERE, place=place, detach=detach,
+        on=on or HERE, place=place, confirm_move=confirm_move, detach=detach,
     )  # fmt: skip
     seen: list[Any] = []
 

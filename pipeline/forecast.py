@@ -96,6 +96,12 @@ def _price(resources: Resources, seconds: float) -> float | None:
     return None if price is None else price * seconds / 3600
 
 
+def known_sum(parts: Sequence[float | None]) -> float | None:
+    """The sum, or None where a part is unknown."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
 def makespan(
     seconds: Mapping[str, float], parents: Mapping[str, Sequence[str]], cores: Mapping[str, float], machine: float
 ) -> float:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.files import Files
 
 BEAT_SECONDS = 2.0
-TOLD_SECONDS = 0.25
+TOLD_SECONDS = 1.0
 """Between two commits that are told to who follows the events; what has no price is told at heartbeats alone."""
 
 

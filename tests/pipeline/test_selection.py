@@ -70,6 +70,21 @@ def test_what_is_asked_of_a_stage_outside_the_part_is_refused_and_not_passed_ove
         execute(tree(), tmp_path, **asked)
 
 
+@pytest.mark.parametrize("asked", [{"rebuild": ("join",)}, {"accept": ("join",)}, {"start": "join"}])
+def test_what_is_asked_of_a_stage_below_the_last_one_is_told_apart_from_a_misspelt_label(
+    tmp_path: Path, asked: dict[str, object]
+) -> None:
+    with pytest.raises(DagError, match="--until left leaves join out, of which something else is asked"):
+        execute(tree(), tmp_path, until="left", **asked)
+    with pytest.raises(DagError, match="no stage is labelled 'jion'; did you mean 'join'?"):
+        execute(tree(), tmp_path, until="left", rebuild=("jion",))
+
+
+def test_a_reason_without_an_acceptance_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--why says why something is accepted"):
+        execute(tree(), tmp_path, why="it is the same")
+
+
 @pytest.mark.parametrize("asked", [{"start": "say"}, {"rebuild": ("Say",)}])
 def test_what_is_built_again_cannot_be_accepted(tmp_path: Path, asked: dict[str, object]) -> None:
     execute(tree(), tmp_path)
