@@ -21,8 +21,8 @@ IDLE_SECONDS = 10
 DRIVER_CPUS, DRIVER_MIB = 0.25, 512
 
 
-def app(name: str, shipped: Shipped, volume: str) -> Any:
-    """The app with all of its functions; `volume` is mounted, and made where it is missing."""
+def app(name: str, shipped: Shipped, volume: str) -> tuple[Any, Any]:
+    """The app with all of its functions, and `execute` of them; `volume` is mounted, and made where it is missing."""
     import modal
 
     made = modal.App(name, include_source=False)
@@ -34,10 +34,11 @@ def app(name: str, shipped: Shipped, volume: str) -> Any:
         "env": {name: os.environ[name] for name in PASSED if name in os.environ},
         "volumes": {MOUNT: modal.Volume.from_name(volume, create_if_missing=True, version=2)} if volume else {},
     }
-    made.function(name="execute", timeout=longest(), scaledown_window=IDLE_SECONDS, **common)(modal_functions.execute)
+    rented = made.function(name="execute", timeout=longest(), scaledown_window=IDLE_SECONDS, **common)
+    execute = rented(modal_functions.execute)
     driver = {"cpu": DRIVER_CPUS, "memory": DRIVER_MIB, "retries": modal.Retries(max_retries=3, initial_delay=1.0)}
     made.function(name="drive", timeout=longest(), scaledown_window=2, **driver, **common)(modal_driver.drive)
-    return made
+    return made, execute
 
 
 class Session:
@@ -47,13 +48,8 @@ class Session:
         self.shipped, self.volume = shipped, volume
         self._stack = ExitStack()
         with explained("could not start the app"):
-            self.app = app(NAME, shipped, volume)
-            self._stack.enter_context(self.app.run())
-
-    @property
-    def execute(self) -> Any:
-        """The function that makes a job."""
-        return self.app.registered_functions["execute"]
+            made, self.execute = app(NAME, shipped, volume)
+            self._stack.enter_context(made.run())
 
     def close(self) -> None:
         """End the app, and every container of it."""

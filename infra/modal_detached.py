@@ -37,7 +37,7 @@ def deployed(shipped: Shipped, volume: str) -> str:
         try:
             modal.Function.from_name(name, "drive").hydrate()
         except modal.exception.NotFoundError:
-            app(name, shipped, volume).deploy()
+            app(name, shipped, volume)[0].deploy()
     return name
 
 
