@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,14 @@ def a_trace() -> Iterator[Path]:
         yield folder / "trace"
     finally:
         shutil.rmtree(folder)
+
+
+def until(look: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until `look` is true of something that the servicer does not see change."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
 
 
 def carrier_of(executor: ModalExecutor, hand: Hand) -> Carrier:

@@ -16,7 +16,7 @@ import pytest
 from pipeline.store import Store
 from tests.executors.helpers import words_in
 from tests.modal_servicer.service import Service
-from tests.on_modal import a_trace, why_not
+from tests.on_modal import a_trace, until, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -72,24 +72,24 @@ def test_a_detached_run_survives_who_began_it_and_who_follows_it(home: Home, mod
     with a_trace() as trace:
         run = home.detached(f"trace={trace}")
         follower = home.begin("attach", run, "--tracker", "none")
-        modal_service.wait(lambda: len(words_in(trace)) >= 2)
+        until(lambda: len(words_in(trace)) >= 2)
         os.kill(follower.pid, signal.SIGKILL)
         follower.communicate()
         said = home.said("attach", run, "--tracker", "none")
-        assert "words: done in" in said and "3 finished" in said
+        assert "words: done in" in said and "4 finished" in said
         assert words_in(trace) == "abcdef", "nothing was made twice"
     made = home.store.of_stage("upper")
     assert sorted(home.store.data(one).joinpath("upper.txt").read_text() for one in made) == ["A B C D E F", "BESIDE"]
     again = home.said("attach", run, "--tracker", "none")
-    assert "3 finished" in again
-    assert "3 cached, 0 to run" in home.said("plan", "mine.py:words", f"trace={trace}")
+    assert "4 finished" in again
+    assert "4 cached, 0 to run" in home.said("plan", "mine.py:words", f"trace={trace}")
     modal_service.wait(lambda: not modal_service.running)
 
 
 def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
         run = home.detached(f"trace={trace}", f"letters={'abcdefgh' * 20}")
-        modal_service.wait(lambda: len(words_in(trace)) >= 2, 60)
+        until(lambda: len(words_in(trace)) >= 2)
         assert "stopped" in home.said("attach", run, "--stop")
         modal_service.wait(lambda: not modal_service.running, 40)
         seen = words_in(trace)
@@ -100,7 +100,7 @@ def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_se
 def test_a_driver_whose_machine_is_taken_back_goes_on_where_it_was(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
         run = home.detached(f"trace={trace}")
-        modal_service.wait(lambda: len(words_in(trace)) >= 2, 60)
+        until(lambda: len(words_in(trace)) >= 2)
         assert modal_service.preempt("drive") == 1
-        assert "3 finished" in home.said("attach", run, "--tracker", "none")
+        assert "4 finished" in home.said("attach", run, "--tracker", "none")
         assert words_in(trace) == "abcdef", "the stage went on while its driver was gone"

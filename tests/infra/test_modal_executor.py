@@ -20,7 +20,7 @@ from pipeline.store import Store
 from tests.executors.helpers import SECONDS, Hand, words_in
 from tests.executors.stages_for_tests import Sees, Sleeps
 from tests.modal_servicer.service import Service
-from tests.on_modal import a_trace, an_executor, carrier_of, why_not
+from tests.on_modal import a_trace, an_executor, carrier_of, until, why_not
 from tests.pipeline.toys import Join, Say, Slow, Upper
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
@@ -67,10 +67,11 @@ def test_a_stage_whose_machine_is_taken_back_goes_on_from_its_commits(
     executor: ModalExecutor, modal_service: Service, tmp_path: Path, trace: Path
 ) -> None:
     hand = Hand(executor, tmp_path / "store")
-    threading.Thread(target=take_back, args=[modal_service, trace, 3], daemon=True).start()
-    made = hand.made(Slow(words=tuple("abcdef"), trace=str(trace)))
-    assert hand.text(made) == "a b c d e f"
-    assert len(words_in(trace)) <= 8, "of what was committed nothing was made again"
+    threading.Thread(target=take_back, args=[modal_service, trace, 11], daemon=True).start()
+    words = "abcdefghijklm"
+    made = hand.made(Slow(words=tuple(words), trace=str(trace)))
+    assert hand.text(made) == " ".join(words)
+    assert len(words_in(trace)) <= 15, "of what was committed nothing was made again"
     assert made.lost.wall_seconds > 0
     stopped = [one.stopping for one in modal_service.started("execute")[-2:]]
     assert stopped[0] == "preempted"
@@ -98,7 +99,7 @@ def test_cancelling_leaves_nothing_that_costs_money(
     executor: ModalExecutor, modal_service: Service, tmp_path: Path, trace: Path
 ) -> None:
     futures = Hand(executor, tmp_path / "store").over(Sleeps(seconds=600, begun=str(trace)))
-    modal_service.wait(lambda: trace.exists())
+    until(trace.exists)
     assert len(modal_service.running) == 1
     executor.close(cancel=True)
     with pytest.raises(StageFailed, match="it was stopped"):
