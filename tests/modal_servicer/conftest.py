@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.modal_servicer.room import why_not
 from tests.modal_servicer.service import Service, servicer
 
 SHOP = Path(__file__).with_name("shop.py")
@@ -18,6 +19,8 @@ SHOP = Path(__file__).with_name("shop.py")
 @pytest.fixture
 def service() -> Iterator[Service]:
     """A servicer that this process's client talks to; the test fails if something was asked that it does not model."""
+    if reason := why_not():
+        pytest.skip(reason)
     with servicer() as one, one.connected():
         yield one
 

@@ -104,7 +104,8 @@ class Containers:
     async def _start(self, container: Container) -> None:
         function, root = container.function, container.root
         definition = function.definition
-        await asyncio.to_thread(furnish, root)
+        container.environment, directory = self._environment(container)
+        await asyncio.to_thread(furnish, root, directory)
         for layer in self.objects.image(definition.image_id).layers() if definition.image_id else []:
             copies = [line for line in layer.definition.dockerfile_commands if line.upper().startswith("COPY . ")]
             for line in copies:
@@ -117,7 +118,6 @@ class Containers:
             await asyncio.to_thread(self.volumes.check_out, one.volume_id, container, copy, one.read_only)
             for inside in (f"/__modal/volumes/{one.volume_id}", one.mount_path):
                 binds[inside] = (copy, one.read_only)
-        container.environment, directory = self._environment(container)
         (root / "run" / "arguments.pb").write_bytes(self._arguments(container).SerializeToString())
         await self._listen(container)
         container.argv = command(root, binds, directory)
@@ -165,6 +165,10 @@ class Containers:
     def _arguments(self, container: Container) -> pb.ContainerArguments:
         function = container.function
         app = self.state.app(function.app)
+        known = layout(self.state, app)
+        for one in function.definition.object_dependencies:
+            volume = self.volumes.volumes.get(one.object_id)
+            known.objects.add(object_id=one.object_id, volume_metadata=volume.metadata() if volume else None)
         return pb.ContainerArguments(
             task_id=container.id,
             function_id=function.id,
@@ -172,7 +176,7 @@ class Containers:
             function_def=function.definition,
             serialized_params=function.parameters,
             environment_name=app.environment,
-            app_layout=layout(self.state, app),
+            app_layout=known,
         )
 
     async def _log(self, container: Container, stream: asyncio.StreamReader, descriptor: int) -> None:

@@ -8,13 +8,31 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/dev", "/sys")
 OWN = ("root", "tmp", "run", "proc", "var/tmp", "__modal/volumes")
+SHOWN = ("/dev/shm", "cm-*")
+"""Folders that a test makes in order to be told what a job did: all else of the shared memory is a container's own."""
+APART = (
+    *("unshare", *(() if os.geteuid() == 0 else ("--user", "--map-root-user"))),
+    *("--mount", "--pid", "--fork", "--kill-child=KILL"),
+)
 ENTRY = ("-m", "modal._container_entrypoint")
+
+
+@lru_cache
+def why_not() -> str:
+    """Why this machine can give a container no room of its own; empty where it can."""
+    if not sys.platform.startswith("linux") or not shutil.which("unshare"):
+        return "rooms of their own need Linux and the command unshare"
+    done = subprocess.run([*APART, "true"], capture_output=True, text=True, check=False)
+    return f"rooms of their own need mount and PID namespaces: {done.stderr.strip()}" if done.returncode else ""
 
 
 def interpreter() -> list[Path]:
@@ -29,9 +47,9 @@ def interpreter() -> list[Path]:
     return kept
 
 
-def furnish(root: Path) -> None:
-    """Make the empty directories of a room, and the links that this system has in place of some."""
-    for name in OWN:
+def furnish(root: Path, directory: str) -> None:
+    """Make the empty directories of a room, its working directory, and the links that this system has in place of some."""
+    for name in (*OWN, directory.lstrip("/")):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
     for name in SYSTEM:
@@ -48,10 +66,10 @@ def command(root: Path, volumes: dict[str, tuple[Path, bool]], directory: str) -
     """The command that runs the entry point in the room; `volumes` maps a path in it to a directory, and says if read-only."""
     lines = list(_mounts(root, volumes))
     python = [sys.executable, *ENTRY]
-    lines.append(f"exec chroot {shlex.quote(str(root))} /usr/bin/env -C {shlex.quote(directory)} {shlex.join(python)}")
-    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    apart = ["unshare", *user, "--mount", "--pid", "--fork", "--kill-child=KILL"]
-    return [*apart, "sh", "-ec", "\n".join(lines)]
+    lines.append(
+        f"exec chroot {shlex.quote(str(root))} /usr/bin/env -u PWD -C {shlex.quote(directory)} {shlex.join(python)}"
+    )
+    return [*APART, "sh", "-ec", "\n".join(lines)]
 
 
 def _mounts(root: Path, volumes: dict[str, tuple[Path, bool]]) -> Iterator[str]:
@@ -59,6 +77,12 @@ def _mounts(root: Path, volumes: dict[str, tuple[Path, bool]]) -> Iterator[str]:
         if Path(name).is_dir() and not Path(name).is_symlink():
             recursive = "--rbind" if name in ("/dev", "/sys") else "--bind"
             yield shlex.join(["mount", recursive, name, str(root / name[1:])])
+    memory, shown = SHOWN
+    yield shlex.join(["mount", "-t", "tmpfs", "tmpfs", str(root / memory[1:])])
+    for path in Path(memory).glob(shown):
+        inside = str(root / path.relative_to("/"))
+        yield shlex.join(["mkdir", inside])
+        yield shlex.join(["mount", "--bind", str(path), inside])
     for path in interpreter():  # writable: byte code is compiled once, not at every start
         yield shlex.join(["mount", "--bind", str(path), str(root / path.relative_to("/"))])
     yield shlex.join(["mount", "-t", "proc", "proc", str(root / "proc")])

@@ -12,7 +12,9 @@ from typing import Any
 from google.protobuf.message import Message
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
+from grpclib.exceptions import StreamTerminatedError
 from grpclib.server import Stream
+from h2.exceptions import StreamClosedError
 from modal_proto.api_grpc import ModalClientBase
 
 from tests.modal_servicer.fields import unmodelled
@@ -80,6 +82,9 @@ class Wire:
                 call.status = "UNIMPLEMENTED"
                 self.state.unmodelled.append(str(missing))
                 raise GRPCError(Status.UNIMPLEMENTED, f"the servicer does not model {missing}") from None
+            except (StreamTerminatedError, StreamClosedError):  # whoever asked did not wait for the answer
+                call.status = "CANCELLED"
+                raise
             except Exception as error:
                 self.state.unmodelled.append(f"{name}: the servicer failed with {error!r}")
                 raise

@@ -34,13 +34,13 @@ def echo(data: bytes) -> bytes:
     return data[::-1]
 
 
-@app.function(retries=modal.Retries(max_retries=2, initial_delay=0.0))
+@app.function(retries=modal.Retries(max_retries=1, initial_delay=0.0))
 def flaky() -> None:
     """Fails each time."""
     raise ValueError("no luck")
 
 
-@app.function(timeout=1)
+@app.function(timeout=1, startup_timeout=60)
 def slow() -> None:
     """Takes longer than it may."""
     time.sleep(60)
@@ -57,7 +57,7 @@ def idle(marker: str) -> None:
 @app.function(image=image, secrets=[modal.Secret.from_name("planted")])
 def told() -> dict[str, str]:
     """The environment of a container that declares a secret."""
-    return dict(os.environ)
+    return {**os.environ, "directory": str(Path.cwd())}
 
 
 @app.function()
@@ -69,7 +69,7 @@ def surroundings() -> dict[str, object]:
         "directory": str(Path.cwd()),
         "home": sorted(path.name for path in Path.home().iterdir() if not path.name.startswith(".")),
         "processes": sorted(int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()),
-        "tmp": sorted(os.listdir("/tmp")),
+        "tmp": sorted(os.listdir("/tmp") + os.listdir("/dev/shm")),
         "imports": found,
     }
 
@@ -94,6 +94,20 @@ def train(steps: int) -> list[int]:
         print(f"step {step}")
         time.sleep(0.2)
     return made
+
+
+@app.function(volumes={"/vol": volume})
+def patient() -> str:
+    """Uses the time that it is given when its machine is taken back; the second attempt finds what the first one saved."""
+    saved = VOL / "saved"
+    if saved.exists():
+        return saved.read_text()
+    try:
+        print("patient")
+        time.sleep(600)
+    finally:
+        saved.write_text("in its grace")
+    raise AssertionError
 
 
 @app.function(volumes={"/vol": volume})
@@ -128,6 +142,23 @@ def reader() -> tuple[list[str], str, list[str]]:
         if "second" in (after := sorted(os.listdir(VOL))):
             return before, refusal, after
     raise AssertionError
+
+
+@app.cls()
+class Model:
+    """A class: made once in a container, with its parameter, then asked."""
+
+    size: int = modal.parameter(default=3)
+
+    @modal.enter()
+    def load(self) -> None:
+        """Runs before the first question."""
+        self.weights = self.size
+
+    @modal.method()
+    def ask(self, number: int) -> int:
+        """Answers."""
+        return self.weights * number
 
 
 @app.function(scaledown_window=2, max_containers=1)

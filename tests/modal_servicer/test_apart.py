@@ -32,7 +32,7 @@ def test_a_secret_is_named_by_the_app_and_held_only_where_it_is_declared(
     service: Service, deployed: ModuleType
 ) -> None:
     told = deployed.told.remote()
-    assert (told["PLANTED"], told["DECLARED"], told["PWD"]) == ("s3cr3t-value", "by the image", "/srv")
+    assert (told["PLANTED"], told["DECLARED"], told["directory"]) == ("s3cr3t-value", "by the image", "/srv")
     (container,) = service.started("told")
     assert container.environment["PLANTED"] == "s3cr3t-value"
     carried = [call.name for call in service.calls if b"s3cr3t-value" in call.request.SerializeToString()]

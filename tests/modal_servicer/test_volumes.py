@@ -35,6 +35,13 @@ def test_a_container_sees_a_commit_after_its_reload_which_open_files_prevent(
     assert "open files preventing the operation" in refusal and "first" in refusal
 
 
+def test_an_interrupted_container_commits_what_it_wrote_in_its_grace(service: Service, deployed: ModuleType) -> None:
+    call = deployed.patient.spawn()
+    service.wait(lambda: "patient" in service.logs())
+    assert service.preempt("patient", graceful=True) == 1
+    assert call.get(timeout=30) == "in its grace"
+
+
 def test_files_are_put_in_blocks_listed_copied_read_and_removed(service: Service) -> None:
     volume = modal.Volume.from_name("models", create_if_missing=True, version=2)
     large = b"\1" * (8 << 20) + b"\2" * 5 + b"\0" * 7
