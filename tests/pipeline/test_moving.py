@@ -70,7 +70,7 @@ def test_more_than_was_agreed_to_is_not_moved_unasked(tmp_path: Path) -> None:
     built(tmp_path)
     asked = {"rebuild": ("left",), "place": ("left=far",)}
     with pytest.raises(
-        DecisionNeeded, match=r"would move between places: <0.1 GiB \(say .*; the limit is 0 GiB"
+        DecisionNeeded, match=r"would move between places: <0.1 GiB \(left .*say .*; the limit is 0 GiB"
     ) as raised:
         run(
             tree(), Store(str(tmp_path)), name="toys", dials={}, executor=Inline, elsewhere=PLACES,

@@ -48,6 +48,9 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "settings"
 
 
+SAY = Say()
+
+
 def compared(root: Path, *stages: Stage[Artifact]) -> tuple[dict[str, Offer], Plan, Dag]:
     dag, store = Dag(*stages), Store(str(root / "store"))
     dag, plan = select(dag, store, Request(on="inline"), Places(lambda place: Far()))
@@ -55,7 +58,7 @@ def compared(root: Path, *stages: Stage[Artifact]) -> tuple[dict[str, Offer], Pl
 
 
 def trains(**given: float | str | Resources) -> Trains:
-    return Trains(words=Say().out, **given)
+    return Trains(words=SAY.out, **given)
 
 
 def test_each_type_of_gpu_has_a_time_a_price_and_says_whether_the_stage_fits(tmp_path: Path) -> None:

@@ -147,7 +147,9 @@ def drop(store: Store, manifest: object) -> None:
 def test_a_run_that_is_expected_to_cost_too_much_does_not_begin(tmp_path: Path) -> None:
     dear = Resources(dollars_per_hour=3_600_000.0)
     dag = Dag(Say(resources=dear))
-    assert execute(dag, tmp_path, max_cost=0.0).ok, "never built: nobody knows what it will cost"
+    begun = execute(dag, tmp_path, max_cost=0.0)
+    assert begun.stopped, "never built: nobody knew what it would cost, and it stopped at its first commit"
+    assert execute(dag, tmp_path).ok
     with pytest.raises(DecisionNeeded, match=r"is expected to cost \$[\d.,]+, more than --max-cost \$0.00"):
         execute(dag, tmp_path, rebuild=("say",), max_cost=0.0)
 

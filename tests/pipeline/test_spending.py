@@ -164,7 +164,7 @@ def test_a_machine_that_is_held_and_does_not_work_yet_costs_and_is_told_as_idle(
     assert one.idle == one.stages["say"].idle == made.idle
     assert "5.0 s idle before it began" in end_lines(outcome, colour=False)[1]
     assert " idle " in runs_table([one], colour=False)[0] and "\nidle " in "\n".join(run_lines(one, colour=False))
-    run(Dag(Say(label="here")), store, name="toys", dials={}, executor=Inline)
+    run(Dag(Say(words=("x",))), store, name="toys", dials={}, executor=Inline)
     assert " idle " not in runs_table([account(store, ledger.runs(store)[0])], colour=False)[0]
 
 
