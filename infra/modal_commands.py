@@ -115,16 +115,16 @@ def _apps() -> list[dict[str, Any]]:
         raise CorpusmillError(f"Modal could not list the apps: {said}", mend="see modal app list")
     found = []
     for row in json.loads(done.stdout):
-        name, state = str(row["Description"]), str(row["State"])
+        name, state = str(row["description"]), str(row["state"])
         ours = name == NAME or name.startswith(f"{NAME}-")
         if ours and not any(word in state for word in OVER):
             found.append(
                 {
                     "name": name,
-                    "id": row["App ID"],
+                    "id": row["app_id"],
                     "state": state,
-                    "containers": int(row["Tasks"]),
-                    "created": row["Created at"],
+                    "containers": int(row["tasks"]),
+                    "created": row["created_at"],
                 }
             )
     return found
