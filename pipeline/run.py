@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
 from pipeline.detached import HANDLE, PLAN, Graph, detaching
+from pipeline.entry import Entry
 from pipeline.errors import CorpusmillError, Stopped, StoreError
 from pipeline.executor import Executor
 from pipeline.files import check_writable
@@ -24,7 +25,7 @@ from pipeline.manifest import Acceptance, Manifest
 from pipeline.outcome import Outcome
 from pipeline.placed import gathered
 from pipeline.places import ALL_HERE, Places
-from pipeline.plan import Entry, Plan
+from pipeline.plan import Plan
 from pipeline.request import Request
 from pipeline.selection import agree, check_places, select, unpriced
 from pipeline.store import Store, place_of
