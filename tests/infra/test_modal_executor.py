@@ -22,6 +22,7 @@ from tests.executors.stages_for_tests import Sees, Sleeps
 from tests.modal_servicer.service import Service
 from tests.on_modal import a_trace, an_executor, carrier_of, until, why_not
 from tests.pipeline.toys import Join, Say, Slow, Upper
+from tests.s3 import S3
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 PLANTED = "planted-4f1c0ffee"
@@ -176,3 +177,18 @@ def test_a_store_on_a_volume_is_a_store_like_any_other(executor: ModalExecutor, 
     assert hand.text(futures["upper"].result(SECONDS)) == "ONE"
     assert Store(hand.root).stages() == ["say", "upper"]
     assert os.environ["CORPUSMILL_MODAL_VOLUME"] != "shared"
+
+
+def test_a_store_in_a_bucket_is_reached_with_a_secret_and_nothing_is_carried(
+    modal_service: Service, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import modal
+
+    modal.Secret.objects.create("bucket", s3.environment, allow_existing=True)
+    monkeypatch.setenv("CORPUSMILL_MODAL_SECRETS", "bucket")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = len(modal_service.asked("VolumePutFiles2"))
+    with an_executor() as executor:
+        hand = Hand(executor, f"{s3.bucket()}/store")
+        assert hand.text(hand.made(Say(words=("one",)))) == "one"
+    assert len(modal_service.asked("VolumePutFiles2")) == before
