@@ -73,7 +73,12 @@ class Apps:
             version = len(app.history) + 1
             app.history.append(
                 pb.AppDeploymentHistory(
-                    app_id=app.id, version=version, deployed_at=app.deployed_at, tag=request.deployment_tag
+                    app_id=app.id,
+                    version=version,
+                    deployed_at=app.deployed_at,
+                    deployed_by="tester",
+                    tag=request.deployment_tag,
+                    commit_info=request.commit_info,
                 )
             )
         self.state.pulse.beat()
@@ -125,7 +130,8 @@ class Apps:
         tasks = []
         for container in self.state.containers.values():
             app = self.state.app(container.function.app)
-            if container.running and request.app_id in ("", app.id):
+            here = app.environment == self.state.environment(request.environment_name)
+            if container.running and request.app_id in ("", app.id) and (here or request.app_id):
                 at = container.created_at
                 task = pb.TaskStats(task_id=container.id, app_id=app.id, app_description=app.name or app.description)
                 task.enqueued_at = task.started_at = at

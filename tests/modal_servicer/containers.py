@@ -22,6 +22,7 @@ from tests.modal_servicer.state import App, Container, Function, Input, Line, St
 from tests.modal_servicer.volumes import Volumes
 
 AT_ONCE = 4  # containers that this machine runs at a time; Modal would start more
+SLOWEST = 60  # seconds that a start may always take here: a busy machine is no fault of what is tested
 GRACE = 30.0  # seconds between the interrupt and the kill, as Modal gives them
 
 
@@ -90,6 +91,11 @@ class Containers:
             )
             container.exit_code = await container.process.wait()
             mind.cancel()
+            if not container.greeted and not container.stopping:
+                said = "".join(line.text for line in self.state.app(container.function.app).lines[-5:])
+                self.state.unmodelled.append(
+                    f"a container died before it said hello, with {container.exit_code}: {said}"
+                )
         except OSError as error:
             self.state.unmodelled.append(f"a container could not be started: {error}")
         finally:
@@ -98,7 +104,8 @@ class Containers:
                 container.close()
             self.volumes.drop(container)
             self._settle(container)
-            await asyncio.to_thread(shutil.rmtree, container.root, ignore_errors=True)
+            for folder in (container.root, container.root.with_suffix(".volumes")):
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             self.state.pulse.beat()
 
     async def _start(self, container: Container) -> None:
@@ -198,7 +205,7 @@ class Containers:
     async def _mind(self, container: Container) -> None:
         """A container that does not come up in time is ended."""
         definition = container.function.definition
-        limit = definition.startup_timeout_secs or definition.timeout_secs
+        limit = max(definition.startup_timeout_secs or definition.timeout_secs, SLOWEST)
         await self.state.pulse.until(lambda: container.served or container.stopping, limit)
         if not container.served and not container.stopping:
             container.failure = pb.GenericResult(

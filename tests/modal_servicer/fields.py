@@ -33,7 +33,7 @@ MODELLED = {
         "EnvironmentGetOrCreateRequest": "deployment_name object_creation_type",
         "TaskListRequest": "environment_name app_id",
         "TaskGetInfoRequest": "task_id",
-        "ContainerStopRequest": "task_id",
+        "ContainerStopRequest": "task_id graceful",
         "ObjectSuggestRequest": "environment_name kind query limit",
         # Functions and classes
         "FunctionPrecreateRequest": "app_id function_name existing_function_id function_type webhook_config"
@@ -57,7 +57,7 @@ MODELLED = {
         "FunctionRetryPolicy": "backoff_coefficient initial_delay_ms max_delay_ms retries",
         "ObjectDependency": "object_id",
         "VolumeMount": "volume_id mount_path allow_background_commits read_only",
-        "WebhookConfig": "type requested_suffix async_mode ephemeral_suffix",
+        "WebhookConfig": "type async_mode",
         "MethodDefinition": "function_name function_type function_schema supported_input_formats supported_output_formats",
         "FunctionSchema": "*",
         "ClassParameterInfo": "*",
@@ -100,7 +100,7 @@ MODELLED = {
         "MountPutFileRequest": "sha256_hex data data_blob_id",
         "MountGetOrCreateRequest": "deployment_name namespace environment_name object_creation_type files app_id",
         "MountFile": "filename sha256_hex mode",
-        "ImageGetOrCreateRequest": "image app_id existing_image_id force_build namespace builder_version ignore_cache",
+        "ImageGetOrCreateRequest": "image app_id force_build namespace builder_version ignore_cache",
         "Image": "base_images dockerfile_commands context_files secret_ids context_mount_id gpu_config"
         " image_registry_config build_args",
         "ImageRegistryConfig": "",

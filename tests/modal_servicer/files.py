@@ -35,6 +35,7 @@ class Files:
             web.get("/blob/{id}", self._get_blob),
             web.put("/block/{sha}", self._put_block),
             web.get("/block/{sha}/{start}/{end}", self._get_block),
+            web.route("*", "/{path:.*}", self._unknown),
         ]
 
     def put(self, data: bytes) -> str:
@@ -108,6 +109,10 @@ class Files:
         names = "".join(sorted(f"{file.filename}:{file.sha256_hex}:{file.mode}\n" for file in request.files))
         metadata = pb.MountHandleMetadata(content_checksum_sha256_hex=hashlib.sha256(names.encode()).hexdigest())
         return pb.MountGetOrCreateResponse(mount_id=mount, handle_metadata=metadata)
+
+    async def _unknown(self, request: web.Request) -> web.Response:
+        self.state.unmodelled.append(f"{request.method} {request.path}")
+        return web.Response(status=404)
 
     async def _put_blob(self, request: web.Request) -> web.Response:
         wanted, path = self.blobs[request.match_info["id"]]

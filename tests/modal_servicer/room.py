@@ -80,9 +80,8 @@ def _mounts(root: Path, volumes: dict[str, tuple[Path, bool]]) -> Iterator[str]:
     memory, shown = SHOWN
     yield shlex.join(["mount", "-t", "tmpfs", "tmpfs", str(root / memory[1:])])
     for path in Path(memory).glob(shown):
-        inside = str(root / path.relative_to("/"))
-        yield shlex.join(["mkdir", inside])
-        yield shlex.join(["mount", "--bind", str(path), inside])
+        here, there = shlex.quote(str(path)), shlex.quote(str(root / path.relative_to("/")))
+        yield f"mkdir {there}; mount --bind {here} {there} || test ! -d {here}"  # its test may have just ended
     for path in interpreter():  # writable: byte code is compiled once, not at every start
         yield shlex.join(["mount", "--bind", str(path), str(root / path.relative_to("/"))])
     yield shlex.join(["mount", "-t", "proc", "proc", str(root / "proc")])

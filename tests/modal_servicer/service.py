@@ -230,11 +230,21 @@ class Service:
         """`reload_after_commit=True`, `rates={…}`, `costs=[…]`."""
         self.state.settings.update(values)
 
-    def wait(self, look: Callable[[], T], seconds: float = 30.0) -> T:
+    def wait(self, look: Callable[[], T], seconds: float = 60.0) -> T:
         """The first true value of `look`; it is asked at each change."""
         seen = self.do(self.state.pulse.until(look, seconds))
-        assert seen, f"not within {seconds} s"
+        assert seen, f"not within {seconds} s: {self.told()}"
         return seen  # type: ignore[no-any-return]
+
+    def told(self) -> str:
+        """Where everything stands, for whoever reads a failure."""
+        inputs = [f"{one.call.function.definition.function_name}: {one.status}" for one in self.state.inputs.values()]
+        containers = [
+            f"{one.function.definition.function_name}: {one.seconds:.1f} s, {one.stopping or one.exit_code}, {one.served}"
+            for one in self.containers.values()
+        ]
+        calls = [f"{call.name} {call.status} {time.time() - call.at:.1f} s ago" for call in self.calls[-8:]]
+        return "; ".join((str(inputs), str(containers), str(calls), str(self.state.unmodelled), self.logs()[-2000:]))
 
     def logs(self) -> str:
         """All that containers wrote."""
@@ -242,7 +252,7 @@ class Service:
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the servicer's own thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
 
 
 @contextmanager

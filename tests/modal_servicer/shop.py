@@ -40,7 +40,7 @@ def flaky() -> None:
     raise ValueError("no luck")
 
 
-@app.function(timeout=1, startup_timeout=60)
+@app.function(timeout=1)
 def slow() -> None:
     """Takes longer than it may."""
     time.sleep(60)

@@ -136,6 +136,7 @@ class Container:
     inputs: dict[str, Input] = field(default_factory=dict)
     recent: Input | None = None
     served: int = 0
+    greeted: bool = False
     cancel: list[str] = field(default_factory=list)
     stopping: str = ""  # why it is being ended from outside: preempted, stopped, cancelled, timeout
     failure: pb.GenericResult | None = None

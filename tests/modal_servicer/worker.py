@@ -11,7 +11,7 @@ from modal_proto import api_pb2 as pb
 
 from tests.modal_servicer.calls import Calls
 from tests.modal_servicer.containers import Containers
-from tests.modal_servicer.state import Container, Input, State
+from tests.modal_servicer.state import Container, Input, State, not_found
 
 BEAT = 14.0  # seconds that a heartbeat is held, so that a cancellation arrives at once; the client sends one in 15
 
@@ -24,7 +24,7 @@ class Worker:
         self.calls: Calls = containers.calls
 
     async def ContainerHello(self, _request: Message, by: Container | None) -> Message:
-        inside(by)
+        inside(by).greeted = True
         return Empty()
 
     async def ContainerHeartbeat(
@@ -97,6 +97,24 @@ class Worker:
     async def TaskResult(self, request: pb.TaskResultRequest, by: Container | None) -> Message:
         inside(by).failure = request.result
         return Empty()
+
+    async def ContainerStop(self, request: pb.ContainerStopRequest, _: Container | None) -> Message:
+        """Whoever stops a container: what ran in it runs again in another one."""
+        container = self.state.containers.get(request.task_id)
+        if container is None:
+            raise not_found(f"Container {request.task_id}")
+        end = self.containers.interrupt if request.graceful else self.containers.kill
+        if container.running:
+            end(container, "preempted")
+        return Empty()
+
+    async def TaskGetInfo(self, request: pb.TaskGetInfoRequest, _: Container | None) -> pb.TaskGetInfoResponse:
+        container = self.state.containers.get(request.task_id)
+        if container is None:
+            raise not_found(f"Container {request.task_id}")
+        info = pb.TaskInfo(id=container.id, started_at=container.created_at, finished_at=container.ended_at)
+        info.gpu_config.CopyFrom(container.function.definition.resources.gpu_config)
+        return pb.TaskGetInfoResponse(app_id=container.function.app, info=info)
 
 
 def inside(by: Container | None) -> Container:
