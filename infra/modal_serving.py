@@ -47,7 +47,7 @@ def serve(folder: Path, tell: Callable[[str], None], *, public: bool = False, id
         made.function(
             name="web", image=image(Shipped()), volumes={MOUNT: volume}, env={SERVED: place}, include_source=False,
             cpu=float(max(1, launch.threads)), memory=max(1024, int(size / 2**20 * 1.5) + 512),
-            min_containers=0, scaledown_window=idle, timeout=600,
+            scaledown_window=idle, timeout=600,
         )(modal.concurrent(max_inputs=MOST_AT_ONCE)(modal.asgi_app(requires_proxy_auth=not public)(web)))  # fmt: skip
         made.deploy()
         return str(modal.Function.from_name(name, "web").get_web_url())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 import uuid
 
 import modal
@@ -38,7 +40,9 @@ def test_an_address_is_for_who_has_a_proxy_token_unless_it_is_opened(
     modal_service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CORPUSMILL_MODAL_VOLUME", f"v{uuid.uuid4().hex[:10]}")
-    serve(trained()[1], lambda line: None)
+    url = serve(trained()[1], lambda line: None)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{url}/v1/models")
     made = modal_service.asked("FunctionCreate")[-1].function
-    assert made.webhook_config.requires_proxy_auth
     assert (made.autoscaler_settings.min_containers, made.autoscaler_settings.scaledown_window) == (0, 300)
+    assert not modal_service.running

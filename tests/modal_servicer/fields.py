@@ -57,7 +57,7 @@ MODELLED = {
         "FunctionRetryPolicy": "backoff_coefficient initial_delay_ms max_delay_ms retries",
         "ObjectDependency": "object_id",
         "VolumeMount": "volume_id mount_path allow_background_commits read_only",
-        "WebhookConfig": "type async_mode",
+        "WebhookConfig": "type async_mode requires_proxy_auth",
         "MethodDefinition": "function_name function_type function_schema supported_input_formats supported_output_formats",
         "FunctionSchema": "*",
         "ClassParameterInfo": "*",
