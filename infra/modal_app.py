@@ -18,6 +18,8 @@ from infra.modal_names import MOUNT, NAME, PASSED, secrets
 
 IDLE_SECONDS = 10
 """That a container waits for another job before it is given back: idle time is paid for."""
+START_SECONDS = 1200
+"""That a container may take until it is ready, its image brought to a machine: not to be confused with a stage's own limit."""
 DRIVER_CPUS, DRIVER_MIB = 0.25, 512
 
 
@@ -34,10 +36,11 @@ def app(name: str, shipped: Shipped, volume: str) -> tuple[Any, Any]:
         "env": {name: os.environ[name] for name in PASSED if name in os.environ},
         "volumes": {MOUNT: modal.Volume.from_name(volume, create_if_missing=True, version=2)} if volume else {},
     }
-    rented = made.function(name="execute", timeout=longest(), scaledown_window=IDLE_SECONDS, **common)
+    common |= {"timeout": longest(), "startup_timeout": START_SECONDS}
+    rented = made.function(name="execute", scaledown_window=IDLE_SECONDS, **common)
     execute = rented(modal_functions.execute)
     driver = {"cpu": DRIVER_CPUS, "memory": DRIVER_MIB, "retries": modal.Retries(max_retries=3, initial_delay=1.0)}
-    made.function(name="drive", timeout=longest(), scaledown_window=2, **driver, **common)(modal_driver.drive)
+    made.function(name="drive", scaledown_window=2, **driver, **common)(modal_driver.drive)
     return made, execute
 
 

@@ -70,11 +70,14 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] =
 def stop(
     name: Annotated[str, typer.Argument(metavar="[APP]", help="its name or id, as status lists it")] = "",
     everything: Annotated[bool, typer.Option("--all", help="every one of them")] = False,
+    idle: Annotated[
+        bool, typer.Option("--idle", help="those in which nothing runs: of code that has been edited since")
+    ] = False,
 ) -> None:
     """Stop an app, with every run and container in it; what was committed is kept."""
-    if bool(name) == everything:
-        raise UsageError("stop is given one app, or --all", mend="corpusmill infra modal status lists them")
-    found = [app for app in _apps() if everything or name in (app["name"], app["id"])]
+    if [bool(name), everything, idle].count(True) != 1:
+        raise UsageError("stop is given one app, --idle or --all", mend="corpusmill infra modal status lists them")
+    found = [app for app in _apps() if everything or name in (app["name"], app["id"]) or (idle and _leftover(app))]
     if not found and name:
         raise UsageError(f"no app of ours on Modal is called {name!r}", mend="corpusmill infra modal status lists them")
     import modal as client
@@ -101,6 +104,11 @@ def prices(
         print(f"written to {own_file()}")
     else:
         print(text, end="")
+
+
+def _leftover(app: dict[str, Any]) -> bool:
+    """Whether nothing runs in an app that is no service: a service waits for whoever asks."""
+    return not app["containers"] and not app["name"].startswith(f"{NAME}-serve-")
 
 
 def _apps() -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def test_what_is_deployed_is_listed_until_it_is_stopped(modal_service: Service) 
     [app] = [app for app in json.loads(said("status", "--json")) if app["name"] == name]
     assert app["containers"] == 0
     assert name in said("status")
-    assert f"stopped {name}" in said("stop", name)
+    assert f"stopped {name}" in said("stop", "--idle")
     assert name not in said("status")
     assert "corpusmill infra modal status" in said("stop", name, code=2)
 

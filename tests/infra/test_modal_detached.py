@@ -104,3 +104,23 @@ def test_a_driver_whose_machine_is_taken_back_goes_on_where_it_was(home: Home, m
         assert modal_service.preempt("drive") == 1
         assert "4 finished" in home.said("attach", run, "--tracker", "none")
         assert words_in(trace) == "abcdef", "the stage went on while its driver was gone"
+
+
+def test_ctrl_c_ends_a_run_that_is_driven_from_here_and_all_that_it_spends(home: Home, modal_service: Service) -> None:
+    with a_trace() as trace:
+        words = [
+            "run",
+            "mine.py:words",
+            f"trace={trace}",
+            f"letters={'abcdefgh' * 20}",
+            "--on",
+            "modal",
+            "--tracker",
+            "none",
+        ]
+        driver = home.begin(*words)
+        until(lambda: len(words_in(trace)) >= 2)
+        driver.send_signal(signal.SIGINT)
+        out, err = driver.communicate(timeout=60)
+        assert driver.returncode == 130 and "To go on: corpusmill run" in err and "Traceback" not in out + err
+        modal_service.wait(lambda: not modal_service.running, 10)

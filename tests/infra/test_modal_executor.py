@@ -64,11 +64,12 @@ def test_a_machine_like_the_one_asked_for_is_rented_and_given_back(
     assert not modal_service.running
 
 
+@pytest.mark.parametrize("interrupted_first", [False, True])
 def test_a_stage_whose_machine_is_taken_back_goes_on_from_its_commits(
-    executor: ModalExecutor, modal_service: Service, tmp_path: Path, trace: Path
+    executor: ModalExecutor, modal_service: Service, tmp_path: Path, trace: Path, interrupted_first: bool
 ) -> None:
     hand = Hand(executor, tmp_path / "store")
-    threading.Thread(target=take_back, args=[modal_service, trace, 11], daemon=True).start()
+    threading.Thread(target=take_back, args=[modal_service, trace, 11, interrupted_first], daemon=True).start()
     words = "abcdefghijklm"
     made = hand.made(Slow(words=tuple(words), trace=str(trace)))
     assert hand.text(made) == " ".join(words)
@@ -78,10 +79,10 @@ def test_a_stage_whose_machine_is_taken_back_goes_on_from_its_commits(
     assert stopped[0] == "preempted"
 
 
-def take_back(service: Service, trace: Path, words: int) -> None:
+def take_back(service: Service, trace: Path, words: int, interrupted_first: bool) -> None:
     while len(words_in(trace)) < words:
         time.sleep(0.02)
-    service.preempt("execute")
+    service.preempt("execute", graceful=interrupted_first)
 
 
 def test_a_job_whose_time_on_one_machine_is_up_goes_on_at_another(
