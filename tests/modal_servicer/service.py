@@ -42,8 +42,8 @@ class Modal:
     """One workspace and all that serves it; lives on the loop of the servicer's thread."""
 
     def __init__(self, home: Path) -> None:
-        token = (f"ak-{secrets.token_hex(11)}", f"as-{secrets.token_hex(11)}")
-        self.state = state = State(home, token)
+        first, second, third, fourth = (f"{kind}-{secrets.token_hex(11)}" for kind in ("ak", "as", "wk", "ws"))
+        self.state = state = State(home, (first, second), (third, fourth))
         self.files = Files(state)
         self.objects = Objects(state, self.files)
         self.volumes = Volumes(state, self.files, self._committed)
@@ -158,6 +158,11 @@ class Service:
             "MODAL_TOKEN_SECRET": token_secret,
             "MODAL_CONFIG_PATH": str(self.state.home / "modal.toml"),
         }
+
+    @property
+    def proxy_headers(self) -> dict[str, str]:
+        """What a web function with `requires_proxy_auth` wants to see."""
+        return dict(zip(("Modal-Key", "Modal-Secret"), self.state.proxy_token, strict=True))
 
     @contextmanager
     def connected(self) -> Iterator[None]:

@@ -163,7 +163,7 @@ class Model:
 
 @app.function(scaledown_window=2, max_containers=1)
 @modal.concurrent(max_inputs=4)
-@modal.asgi_app()
+@modal.asgi_app(requires_proxy_auth=True)
 def site() -> object:
     """A web function: an ASGI app that Modal's runtime serves."""
 

@@ -188,6 +188,7 @@ class State:
 
     home: Path
     token: tuple[str, str]
+    proxy_token: tuple[str, str]  # what a web function that asks for proxy authorization lets in
     url: str = ""
     pulse: Pulse = field(default_factory=Pulse)
     apps: dict[str, App] = field(default_factory=dict)

@@ -61,9 +61,9 @@ def test_a_detached_app_survives_its_client_and_an_ephemeral_one_does_not(servic
 
 def test_a_web_function_is_served_on_demand_and_scales_to_zero(service: Service, deployed: ModuleType) -> None:
     url = deployed.site.get_web_url()
-    assert not service.started("site")
-    first = httpx.post(f"{url}/v1/models", content=b"hello", timeout=60)
-    second = httpx.post(f"{url}/v1/models", content=b"hello", timeout=60)
+    assert httpx.get(url).status_code == 401 and not service.started("site")
+    asked = {"content": b"hello", "headers": service.proxy_headers, "timeout": 60}
+    first, second = (httpx.post(f"{url}/v1/models", **asked) for _ in range(2))
     (container,) = service.started("site")
     assert first.status_code == 203 and first.headers["x-made-by"] == "shop" and first.text == second.text
     assert first.text.split() == ["POST", "/v1/models", "hello", "from", container.id]

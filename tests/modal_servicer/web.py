@@ -46,9 +46,9 @@ class Web:
     async def _answer(self, function: Function, request: web.Request) -> web.StreamResponse:
         if self.state.app(function.app).stopped:
             return web.Response(status=404, text="modal-http: app for invoked web endpoint is stopped")
-        closed = function.definition.webhook_config.requires_proxy_auth
-        if closed and not {"Modal-Key", "Modal-Secret"} <= set(request.headers):  # what they hold is not modelled
-            return web.Response(status=401, text="modal-http: missing credentials for proxy authorization")
+        given_token = (request.headers.get("Modal-Key"), request.headers.get("Modal-Secret"))
+        if function.definition.webhook_config.requires_proxy_auth and given_token != self.state.proxy_token:
+            return web.Response(status=401, text="modal-http: missing or wrong credentials for proxy authorization")
         call = self._call(function, request)
         body = await request.read()
         message = {"type": "http.request", "body": body, "more_body": False}
