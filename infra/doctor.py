@@ -73,7 +73,10 @@ def lines(found: Sequence[Finding], colour: bool) -> list[str]:
     head, *told = table(["check", "", "found"], rows, colour=colour)
     shown = [head]
     for one, line in zip(found, told, strict=True):
-        shown += [line, *([f"  → {one.mend}"] if one.mend and one.state != "ok" else [])]
+        shown.append(line)
+        if one.state != "ok":
+            whole = [] if line.endswith(one.said) else [f"  {one.said}"]  # a narrow terminal cut it
+            shown += [*whole, *([f"  → {one.mend}"] if one.mend else [])]
     counts = {state: sum(one.state == state for one in found) for state in COLOURS}
     words = {"ok": "well", "warn": "to know", "fail": "to mend"}
     return [*shown, ", ".join(f"{count} {words[state]}" for state, count in counts.items() if count)]

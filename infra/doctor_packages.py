@@ -49,9 +49,8 @@ def packages(store: str) -> Iterator[Finding]:
     for extra, purpose in ELSEWHERE.items():
         needed = extra == "s3" and store.startswith("s3://")
         finding = _extra(extra, wanted.get(extra, []), f"pip install -c constraints.txt -e '.[{extra}]'", needed)
-        yield (
-            finding if finding.state == "ok" or needed else finding._replace(said=f"{finding.said}: only for {purpose}")
-        )
+        optional = finding.state == "ok" and finding.mend
+        yield finding._replace(said=f"{finding.said}; only for {purpose}") if optional else finding
 
 
 def _extra(extra: str, names: list[str], mend: str, needed: bool) -> Finding:
@@ -67,7 +66,7 @@ def _extra(extra: str, names: list[str], mend: str, needed: bool) -> Finding:
     ]
     if others:
         return Finding(check, "warn", "; ".join(others), mend)
-    return Finding(check, "ok", f"{len(names)} as they are pinned")
+    return Finding(check, "ok", f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''} as pinned")
 
 
 @cache
@@ -169,7 +168,7 @@ def ray(deep: bool) -> Iterator[Finding]:
     """Whether Ray can be imported, has shared memory, and, where asked to, runs a stage."""
     if find_spec("ray") is None:
         yield Finding(
-            "ray", "warn", "not installed; --executor inline runs without", "pip install -c constraints.txt -e '.[ray]'"
+            "ray", "warn", "not installed; --on inline runs without", "pip install -c constraints.txt -e '.[ray]'"
         )
         return
     done = subprocess.run([sys.executable, "-c", "import ray"], capture_output=True, text=True, timeout=PATIENCE)
@@ -208,7 +207,7 @@ def _ran() -> Finding:
                 "ray",
                 "fail",
                 str(next(iter(ended.faults.values()))).splitlines()[0],
-                "run again with --executor inline",
+                "run again with --on inline",
             )
     return Finding(
         "ray", "ok", f"{_version('ray')}; started, ran a stage and stopped in {duration(time.monotonic() - began)}"

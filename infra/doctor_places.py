@@ -82,7 +82,8 @@ def mlflow(root: str, deep: bool) -> list[Finding]:
 def _why(fault: Exception) -> str:
     if isinstance(fault, HTTPError) and fault.code in (401, 403):
         return f"the server refuses ({fault.code}): MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-    return getattr(fault, "message", "") or f"the server cannot be reached: {getattr(fault, 'reason', fault)}"
+    reason = getattr(fault, "reason", fault)
+    return getattr(fault, "message", "") or f"the server cannot be reached: {getattr(reason, 'strerror', '') or reason}"
 
 
 def _answers(place: Home) -> str:

@@ -20,11 +20,16 @@ def dockerfile(described: Described) -> str:
     """The Dockerfile; it is built in the project's folder."""
     index = '${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}'
     pip = "RUN python -m pip install --no-cache-dir -c constraints.txt"
-    own = [f"COPY --from={CONTEXT} {source} {target}" for source, target in _own(described)]
+    own = [
+        line
+        for source, target in _own(described)
+        for line in ("# hadolint ignore=DL3022", f"COPY --from={CONTEXT} {source} {target}")
+    ]
     lines = [
         f"FROM python:{described.python}-slim",
         "",
-        "# wget: older KubeRay asks it whether Ray lives.",
+        "# KubeRay asks by wget whether Ray lives. Debian keeps no older versions that could be pinned.",
+        "# hadolint ignore=DL3008",
         "RUN apt-get update && apt-get install -y --no-install-recommends wget \\",
         " && rm -rf /var/lib/apt/lists/* \\",
         f" && useradd --uid {USER} --user-group --create-home --home-dir /var/lib/mill mill",
@@ -37,9 +42,9 @@ def dockerfile(described: Described) -> str:
         "COPY pyproject.toml README.md LICENSE ./",
         *(f"COPY {part} ./{part}" for part in PARTS if "." not in part and part != "LICENSE"),
         f"{pip} --no-build-isolation -e '{described.requirement()}'",
-        *(["", *own] if own else []),
+        *(["", f"# The dag's own folder, given to the build as {CONTEXT}.", *own] if own else []),
         "",
-        "USER mill",
+        f"USER {USER}",
         "ENV PYTHONUNBUFFERED=1 RAY_USAGE_STATS_ENABLED=0",
         f"CMD {json.dumps(described.words(cluster=False))}",
     ]

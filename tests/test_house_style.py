@@ -18,6 +18,7 @@ MAY_CATCH_ALL = {
     "pipeline/cli_track.py": "one run that a tracker refuses keeps no other from being told",
     "pipeline/loading.py": "a user's file may raise anything as it is imported",
     "pipeline/cli.py": "the command line's edge",
+    "infra/doctor.py": "a check that breaks is a line of its own, and keeps no other from being told",
     "infra/mlflow_pictures.py": "each place for artifacts has exceptions of its own; a picture stops no record",
     "infra/modal_hands.py": "part of the Modal executor",
     "infra/modal_functions.py": "part of the Modal executor",

@@ -151,9 +151,9 @@ class Scene:
 def scene(tmp_path_factory: pytest.TempPathFactory, s3_server: S3) -> Iterator[Scene]:
     """Runs inline and on Ray, on S3 and in a folder, with MLflow in a database and away; then all that can be rendered."""
     scene = Scene(tmp_path_factory.mktemp("scene"), s3_server)
-    scene.run("run", "words.py:words", "--store", scene.store, "--executor", "inline")
+    scene.run("run", "words.py:words", "--store", scene.store, "--on", "inline")
     away = {"MLFLOW_TRACKING_URI": f"http://me:{IN_URL}@127.0.0.1:9"}
-    scene.run("run", "words.py:words", "bug=true", "--executor", "ray", code=1, **away)
+    scene.run("run", "words.py:words", "bug=true", "--on", "ray", code=1, **away)
     names = [word for name in PLANTED for word in ("--secret", name)]
     for form in ("kuberay", "skypilot", "dockerfile"):
         more = ["--gpu", "H100", "--workers", "1"] if form != "dockerfile" else []
@@ -201,7 +201,7 @@ def test_no_log_of_rays_held_one_while_a_stage_ran(scene: Scene) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
-    ["run words.py:words --executor inline", "plan words.py:words", "runs", "infra render kuberay words.py:words"],
+    ["run words.py:words --on inline", "plan words.py:words", "runs", "infra render kuberay words.py:words"],
 )
 @pytest.mark.parametrize("address", [f"s3://me:{IN_URL}@bucket/mill", f"s3://bucket/mill?X-Amz-Signature={IN_URL}"])
 def test_a_store_with_a_secret_in_its_address_is_refused_in_one_error(scene: Scene, words: str, address: str) -> None:

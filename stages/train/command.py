@@ -116,13 +116,12 @@ def _checkpoint(out: Path, step: int, state: dict[str, Any]) -> None:
 def _remember(options: Options) -> None:
     """Note the settings of a training that begins. Raises ValueError where the folder is that of another one."""
     path, now = options.out / "settings.json", json.loads(json.dumps(options.identity()))
-    if path.exists():
+    if path.exists() and (any(options.out.glob("step-*.pt")) or (options.out / "model").exists()):
         before = json.loads(path.read_text(encoding="utf-8"))
         other = [f"{name} {before.get(name)} there, {now[name]} here" for name in now if before.get(name) != now[name]]
         if other:
             raise ValueError(f"{options.out} holds another training ({'; '.join(other)}): name another --out")
-    else:
-        _put(path, json.dumps(now, indent=1))
+    _put(path, json.dumps(now, indent=1))
 
 
 def _put(path: Path, text: str) -> None:

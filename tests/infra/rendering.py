@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,10 @@ Render = Callable[..., str]
 
 
 def own_dag(folder: Path) -> str:
-    """A dag of one's own in `folder`, beside files that are nobody's business; its name."""
+    """A dag of one's own in `folder`, beside files that are nobody's business; its name. The one before is forgotten."""
+    for module in ("words", "helpers", "helpers.text"):
+        sys.modules.pop(module, None)
+    sys.path[:] = [path for path in sys.path if not Path(path, "words.py").exists()]
     (folder / "helpers").mkdir()
     (folder / "words.py").write_text(DAG, encoding="utf-8")
     (folder / "helpers" / "text.py").write_text('WORDS = "a tale"\n', encoding="utf-8")

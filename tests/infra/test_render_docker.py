@@ -37,11 +37,21 @@ def values(steps: list[tuple[str, str]], name: str) -> list[str]:
 def test_it_ends_as_an_ordinary_user_who_runs_our_command(steps: list[tuple[str, str]]) -> None:
     names = [name for name, _ in steps]
     assert names[0] == "FROM" and set(names) <= {"FROM", "ARG", "RUN", "WORKDIR", "COPY", "USER", "ENV", "CMD"}
-    assert values(steps, "USER") == ["mill"] and names.index("USER") > max(
+    assert values(steps, "USER") == ["1000"] and names.index("USER") > max(
         place for place, name in enumerate(names) if name == "RUN"
     )
     [command] = values(steps, "CMD")
     assert json.loads(command)[:3] == ["corpusmill", "run", "/opt/dag/words.py:words"]
+
+
+def test_a_linter_finds_nothing_to_say(tmp_path: Path) -> None:
+    own = own_dag(tmp_path)
+    for text in (render("dockerfile", own, "--store", "s3://corpus/mill"), render("dockerfile", "quickstart")):
+        hadolint = Path(sys.executable).with_name("hadolint")
+        done = subprocess.run(
+            [hadolint, "--failure-threshold", "style", "-"], input=text, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
 def test_it_copies_what_is_named_and_of_an_own_dag_its_sources_alone(steps: list[tuple[str, str]]) -> None:

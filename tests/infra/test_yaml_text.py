@@ -33,5 +33,5 @@ def test_it_reads_as_a_person_would_write_it() -> None:
         "any_of": [{"infra": "aws/us-east-1"}],
     }
     assert dump(task) == (
-        "name: corpusmill-words\nnum_nodes: 2\nsetup: |\n  set -e\n  echo hello\nany_of:\n- infra: aws/us-east-1\n"
+        "name: corpusmill-words\nnum_nodes: 2\nsetup: |\n  set -e\n  echo hello\nany_of:\n  - infra: aws/us-east-1\n"
     )

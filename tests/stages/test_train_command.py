@@ -63,9 +63,7 @@ def _needed(package: str) -> set[str]:
     found, pending = set[str](), [package]
     while pending:
         name = pending.pop()
-        module = {"jinja2": "jinja2", "typing-extensions": "typing_extensions"}.get(
-            name.lower(), name.replace("-", "_")
-        )
+        module = name.lower().replace("-", "_")
         if module in found or module.startswith("nvidia"):
             continue
         found.add(module)
