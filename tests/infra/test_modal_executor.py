@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from infra.modal_executor import ModalExecutor
-from pipeline import Resources, UsageError
+from pipeline import Dag, Resources, UsageError
 from pipeline.errors import StageFailed
 from pipeline.executor import Inline
 from pipeline.manifest import Manifest
+from pipeline.outcome import Outcome
+from pipeline.request import Request
+from pipeline.run import run
 from pipeline.store import Store
 from tests.executors.helpers import SECONDS, Hand, words_in
 from tests.executors.stages_for_tests import Sees, Sleeps
@@ -193,3 +196,36 @@ def test_a_store_in_a_bucket_is_reached_with_a_secret_and_nothing_is_carried(
         hand = Hand(executor, f"{s3.bucket()}/store")
         assert hand.text(hand.made(Say(words=("one",)))) == "one"
     assert len(modal_service.asked("VolumePutFiles2")) == before
+
+
+def test_one_stage_goes_and_the_others_stay_with_the_keys_they_have_anywhere(
+    modal_service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORPUSMILL_MODAL_VOLUME", "of-one-stage")
+
+    def made(root: str, **asked: object) -> Outcome:
+        dag = Dag(Upper(words=Say(words=("one", "two")).out, limit=2))
+        return run(
+            dag, Store(str(tmp_path / root)), name="toys", dials={}, executor=Inline, elsewhere=lambda place: ModalExecutor(),
+            request=Request.model_validate({"on": "inline", **asked}),
+        )  # fmt: skip
+
+    here, there = made("here"), made("there", place=("upper=modal",))
+    assert here.ok and there.ok
+    assert [one.manifests["upper"].executor for one in (here, there)] == ["inline", "modal"]
+    assert there.manifests["say"].executor == "inline"
+    assert [here.manifests[label].key for label in here.manifests] == [
+        there.manifests[label].key for label in there.manifests
+    ]
+    assert here.manifests["upper"].digest == there.manifests["upper"].digest
+    assert there.data("upper").joinpath("upper.txt").read_text() == "ON TW"
+    assert (there.manifests["upper"].cost.dollars or 0) > 0 and there.manifests["upper"].idle.wall_seconds > 0
+    with pytest.raises(UsageError, match="ends with this process"):
+        made("detached", place=("upper=modal",), detach=True)
+
+
+def test_without_the_package_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.modal_faults.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="needs the package 'modal'") as raised:
+        ModalExecutor()
+    assert raised.value.mend == "pip install 'corpusmill[modal]'"
