@@ -20,7 +20,7 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 MEASURED := PYTHONPATH="$(CURDIR):$(CURDIR)/tests/measure"
 
-.PHONY: help demo test lint unit elsewhere bench chaos constraints clean
+.PHONY: help demo test lint unit elsewhere bench chaos nodes constraints clean
 
 help:
 	@echo "make demo          set up, then raw pages to a model that answers ($(BIN)/corpusmill run quickstart)"
@@ -29,6 +29,7 @@ help:
 	@echo "make lint          ruff, mypy and the import contracts"
 	@echo "make bench NAME=…  one benchmark beside its peers; without NAME, their list"
 	@echo "make chaos         kill -9 everywhere, KILLS=$(KILLS) times, drawn from SEED=$(SEED): every run ends in the same digests"
+	@echo "make nodes         the demo on three machines in network namespaces (Linux, root), two of which are lost: the same digests"
 	@echo "make constraints   write constraints.txt from what .venv holds"
 	@echo "make clean         remove .venv and the caches; the store .corpusmill stays"
 
@@ -77,6 +78,9 @@ $(DEV): $(DEMO) tests/skypilot.txt
 	@echo "install: what the tests need" && \
 	$(PIP) $(INSTALL) --no-build-isolation -e '.[all,dev]' && \
 	$(PIP) install --no-compile --no-deps --upgrade --target .venv/skypilot -r tests/skypilot.txt && touch $@
+
+nodes: $(DEV)
+	@$(BIN)/python -m tests.chaos.nodes $(DIALS)
 
 constraints:
 	@{ sed -n '/^#/p' constraints.txt; \

@@ -40,12 +40,16 @@ class Maps(Stage[Words]):
     seconds: float = Field(default=0.2, description="that each takes")
     place: str = Field(default="", description="folder in which the running shards show themselves")
     together: int = Field(default=1, description="how many must run at once, once")
+    trace: str = Field(default="", description="file to which each shard appends a letter")
 
     def run(self, out: Words, ctx: Context) -> None:
         ctx.map(self._shard, list(range(self.shards)))
 
     def _shard(self, index: int, folder: Path) -> int:
         print(f"shard {index} of {self.name}")
+        if self.trace:
+            with open(self.trace, "a") as file:
+                file.write("x")
         if self.place:
             (Path(self.place) / f"{self.name}-{index}").touch()
             _until(lambda: len(list(Path(self.place).iterdir())) >= self.together)

@@ -1,8 +1,7 @@
-"""What every executor promises: one suite, run against each of them."""
+"""What every executor promises: one suite, run against each of them; a cluster of nodes has a file of its own for it."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -13,33 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import Resources, UsageError
+from pipeline import Resources
 from pipeline.errors import SourceError, StageFailed, Stopped
-from pipeline.executor import Inline, check_reach
+from pipeline.executor import Inline
 from pipeline.job import Job
 from pipeline.manifest import Manifest
-from pipeline.store import Store
 from tests.executors.helpers import SECONDS, Hand, words_in
-from tests.executors.node import Node
-from tests.executors.stages_for_tests import DiesBetween, Maps, Misses, Sees, Spans, Stubborn, Tells
+from tests.executors.stages_for_tests import DiesBetween, Maps, Misses, Spans, Stubborn, Tells
 from tests.on_modal import a_trace
 from tests.pipeline.toys import Join, Say, Slow, Upper
 
-ELSEWHERE = ("a node of its own", "modal")
 
-
-@pytest.fixture(params=["inline", "ray", *(pytest.param(one, marks=pytest.mark.slow) for one in ELSEWHERE)])
-def hand(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hand:
-    if request.param == "inline":
-        return Hand(Inline(), tmp_path / "store")
-    if request.param == "ray":
-        return Hand(request.getfixturevalue("ray_executor"), tmp_path / "store")
-    if request.param == "modal":
-        return Hand(request.getfixturevalue("modal_executor"), tmp_path / "store")
-    node: Node = request.getfixturevalue("node")
-    for name, value in node.environment.items():
-        monkeypatch.setenv(name, value)
-    return Hand(node.executor, f"{node.s3.bucket()}/store")
+@pytest.fixture(params=["inline", "ray", pytest.param("modal", marks=pytest.mark.slow)])
+def hand(request: pytest.FixtureRequest, tmp_path: Path) -> Hand:
+    executor = Inline() if request.param == "inline" else request.getfixturevalue(f"{request.param}_executor")
+    return Hand(executor, tmp_path / "store")
 
 
 @pytest.fixture
@@ -148,8 +135,7 @@ def test_independent_branches_run_at_once_where_the_executor_has_the_cores(hand:
 
 KILLED = """
 import sys
-from pipeline.executor import Inline, check_reach
-from tests.executors.node import Node
+from pipeline.executor import Inline
 from tests.executors.helpers import Hand
 from tests.executors.stages_for_tests import DiesBetween
 Hand(Inline(), sys.argv[1]).made(DiesBetween(trace=sys.argv[2]))
@@ -194,42 +180,3 @@ def test_a_run_that_is_asked_to_stop_does_so_at_the_next_commit(hand: Hand, trac
     again = Hand(hand.executor, hand.root, "another")
     assert again.text(again.made(stage)) == " ".join("abcdefghij")
     assert len(words_in(trace)) <= 14, "of what was committed nothing was made again"
-
-
-DAG = """
-from pipeline import Dag
-from tests.pipeline.toys import Say, Upper
-
-def words() -> Dag:
-    return Dag(Upper(words=Say(words=("over", "the", "wire")).out))
-"""
-
-
-@pytest.mark.slow
-def test_a_node_of_its_own_sees_no_folder_of_the_driver_and_the_driver_none_of_its(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in node.environment.items():
-        monkeypatch.setenv(name, value)
-    hand = Hand(node.executor, f"{node.s3.bucket()}/store")
-    (node.hidden / "here").touch()
-    seen, home = hand.text(hand.made(Sees(place=str(node.hidden)))).split()
-    assert seen == "[]" and home != os.environ["HOME"]
-    assert hand.store.local.is_relative_to(node.hidden), "what was read has come over the wire"
-
-
-@pytest.mark.slow
-def test_the_command_line_names_a_cluster_by_its_address(node: Node, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(DAG)
-    words = ["run", f"{tmp_path}/mine.py:words", "--on", node.address, "--tracker", "none"]
-    store = f"{node.s3.bucket()}/store"
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *words, "--store", store]
-    done = subprocess.run(command, env={**os.environ, **node.environment}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "words: done in" in done.stdout, done.stdout + done.stderr
-    assert done.stderr == ""
-
-
-@pytest.mark.slow
-def test_a_store_that_a_cluster_cannot_reach_is_refused(node: Node, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a folder of this machine, and the executor 'ray' works on others"):
-        check_reach(node.executor, Store(str(tmp_path)).files)
