@@ -17,7 +17,7 @@ class Apps:
     """What a client may do to an app; `end` stops all that runs for it."""
 
     def __init__(self, state: State, end: Callable[[App], Awaitable[None]]) -> None:
-        self.state, self._end = state, end
+        self.state, self.end = state, end
 
     async def AppCreate(self, request: pb.AppCreateRequest, _: Container | None) -> pb.AppCreateResponse:
         environment = self.state.environment(request.environment_name)
@@ -102,7 +102,7 @@ class Apps:
         return pb.AppListResponse(apps=items)
 
     async def AppStop(self, request: pb.AppStopRequest, _: Container | None) -> Message:
-        await self._end(self.state.app(request.app_id))
+        await self.end(self.state.app(request.app_id))
         return Empty()
 
     async def AppClientDisconnect(self, request: pb.AppClientDisconnectRequest, _: Container | None) -> Message:
@@ -112,7 +112,7 @@ class Apps:
     async def disconnected(self, app: App) -> None:
         """Its client is gone: an app that lives for its client ends, a detached one goes on."""
         if app.state in (pb.APP_STATE_EPHEMERAL, pb.APP_STATE_INITIALIZING):
-            await self._end(app)
+            await self.end(app)
         elif app.state == pb.APP_STATE_DETACHED:
             app.state = pb.APP_STATE_DETACHED_DISCONNECTED
 

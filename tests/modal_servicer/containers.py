@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from modal_proto import api_pb2 as pb
 
-from tests.modal_servicer.apps import layout, running
+from tests.modal_servicer.apps import Apps, layout, running
 from tests.modal_servicer.calls import FAILURE, TERMINATED, Calls
 from tests.modal_servicer.files import Files
 from tests.modal_servicer.objects import Objects
@@ -41,15 +42,18 @@ class Containers:
         self.calls = Calls(state, self.kill)
         self._lives: set[asyncio.Task[None]] = set()
 
-    async def schedule(self, end: Callable[[App], Awaitable[None]]) -> None:
-        """Start what is missing, and end detached apps that have no more to do, for as long as the servicer runs."""
+    async def schedule(self, apps: Apps) -> None:
+        """Start what is missing, end apps whose client is silent or that have no more to do; as long as the servicer runs."""
         while True:
             for app in list(self.state.apps.values()):
                 if app.state == pb.APP_STATE_DETACHED_DISCONNECTED and not self._busy(app):
-                    await end(app)
+                    await apps.end(app)
+                silent = time.time() - app.heartbeat_at
+                if silent > self.state.settings.get("heartbeat_timeout", math.inf):
+                    await apps.disconnected(app)
             for function in list(self.state.functions.values()):
                 self._start_missing(function)
-            await self.state.pulse.until(lambda: False, 1.0)
+            await self.state.pulse.until(lambda: False, 0.5)
 
     def _busy(self, app: App) -> bool:
         inputs = self.state.inputs.values()
@@ -84,13 +88,14 @@ class Containers:
         try:
             await self._start(container)
             assert container.process is not None and container.process.stdout and container.process.stderr
-            mind = asyncio.get_running_loop().create_task(self._mind(container))
+            aside = asyncio.gather(self._mind(container), self._commit(container))
+            aside.add_done_callback(self._missed)
             await asyncio.gather(  # both end when no process is left that could write
                 self._log(container, container.process.stdout, pb.FILE_DESCRIPTOR_STDOUT),
                 self._log(container, container.process.stderr, pb.FILE_DESCRIPTOR_STDERR),
             )
             container.exit_code = await container.process.wait()
-            mind.cancel()
+            aside.cancel()
             if not container.greeted and not container.stopping:
                 said = "".join(line.text for line in self.state.app(container.function.app).lines[-5:])
                 self.state.unmodelled.append(
@@ -107,6 +112,11 @@ class Containers:
             for folder in (container.root, container.root.with_suffix(".volumes")):
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             self.state.pulse.beat()
+
+    def _missed(self, aside: asyncio.Future[list[None]]) -> None:
+        fault = None if aside.cancelled() else aside.exception()
+        if fault is not None and not isinstance(fault, asyncio.CancelledError):
+            self.state.unmodelled.append(f"beside a container the servicer failed with {fault!r}")
 
     async def _start(self, container: Container) -> None:
         function, root = container.function, container.root
@@ -212,6 +222,14 @@ class Containers:
                 status=FAILURE, exception=f"the container did not start within {limit} seconds"
             )
             self.kill(container, "timeout")
+
+    async def _commit(self, container: Container) -> None:
+        """Commit in the background, as Modal does every few seconds, where a test wants that."""
+        volumes = [one.volume_id for one in container.function.definition.volume_mounts if one.allow_background_commits]
+        while seconds := self.state.settings.get("background_commits"):
+            await asyncio.sleep(seconds)
+            for volume in volumes:
+                await self.volumes.commit(volume, container)
 
     def assign(self, container: Container, one: Input) -> None:
         """Give an input to a container; its time limit runs from now."""

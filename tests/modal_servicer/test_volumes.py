@@ -35,6 +35,12 @@ def test_a_container_sees_a_commit_after_its_reload_which_open_files_prevent(
     assert "open files preventing the operation" in refusal and "first" in refusal
 
 
+def test_a_commit_in_the_background_shows_what_no_job_committed(service: Service, deployed: ModuleType) -> None:
+    service.settings(background_commits=0.1)
+    deployed.writer.spawn()
+    service.wait(lambda: "uncommitted" in getattr(service.volumes.named("store"), "tree", {}))
+
+
 def test_an_interrupted_container_commits_what_it_wrote_in_its_grace(service: Service, deployed: ModuleType) -> None:
     call = deployed.patient.spawn()
     service.wait(lambda: "patient" in service.logs())

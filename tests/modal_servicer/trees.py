@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def walk(top: Path) -> Iterator[tuple[str, os.stat_result]]:
     for folder, directories, files in os.walk(top):
         for name in directories + files:
             path = Path(folder, name)
-            yield path.relative_to(top).as_posix(), path.lstat()
+            with suppress(FileNotFoundError):  # gone while we look
+                yield path.relative_to(top).as_posix(), path.lstat()
 
 
 def marked(top: Path) -> Marks:
@@ -53,7 +55,8 @@ def read(top: Path, known: Tree, marks: Marks, keep: Callable[[Path], str]) -> T
         elif marks.get(name) == (seen.st_size, seen.st_mtime_ns, seen.st_ino) and name in known:
             tree[name] = known[name]
         else:
-            tree[name] = Entry("file", keep(path), seen.st_size, stat.S_IMODE(seen.st_mode), int(seen.st_mtime))
+            with suppress(FileNotFoundError):
+                tree[name] = Entry("file", keep(path), seen.st_size, stat.S_IMODE(seen.st_mode), int(seen.st_mtime))
     return tree
 
 

@@ -91,21 +91,27 @@ class Volumes:
     def _keep(self, path: Path) -> str:
         return self.files.put(path.read_bytes())
 
-    async def VolumeCommit(self, request: pb.VolumeCommitRequest, by: Container | None) -> pb.VolumeCommitResponse:
-        volume, container, copy = self._copy(request.volume_id, by)
+    async def commit(self, volume_id: str, by: Container | None) -> None:
+        """Make what a container wrote what everybody finds, in one step."""
+        volume, _, copy = self._copy(volume_id, by)
         async with volume.lock:
             await asyncio.to_thread(self._commit, volume, copy)
-        self._committed(container)
+
+    async def VolumeCommit(self, request: pb.VolumeCommitRequest, by: Container | None) -> pb.VolumeCommitResponse:
+        await self.commit(request.volume_id, by)
+        assert by is not None
+        self._committed(by)
         return pb.VolumeCommitResponse(skip_reload=not self.state.settings.get("reload_after_commit", False))
 
     def _commit(self, volume: Volume, copy: Copy) -> None:
+        seen = marked(copy.path)  # before it is read: what is written meanwhile is then found by the next commit
         mine = read(copy.path, copy.base, copy.marks, self._keep)
         if mine != copy.base:
             if copy.read_only:
                 raise GRPCError(Status.FAILED_PRECONDITION, "the volume is mounted read-only")
             volume.tree = merged(volume.tree, copy.base, mine)
             volume.commits += 1
-        copy.base, copy.marks = mine, marked(copy.path)
+        copy.base, copy.marks = mine, seen
 
     async def VolumeReload(self, request: pb.VolumeReloadRequest, by: Container | None) -> Message:
         volume, container, copy = self._copy(request.volume_id, by)
