@@ -35,6 +35,7 @@ from pipeline.store import Attempt, Store
 from pipeline.store_faults import explained, of_store
 from pipeline.stream import Emitter, LineWriter
 from pipeline.wire import named, opened, sent
+from pipeline.withheld import masking
 
 ALONE = Serial()
 
@@ -293,7 +294,7 @@ class Job(BaseModel):
         frame = traceback.extract_tb(fault.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}"
         log = store.log_place(self.run, self.label)
-        first = (str(fault).strip() or repr(fault)).splitlines()[0]
+        first = masking()((str(fault).strip() or repr(fault)).splitlines()[0])
         return StageFailed(
             f"stage {self.label!r}: {type(fault).__name__}: {first} (at {where})", mend=f"read the traceback in {log}"
         )
