@@ -48,6 +48,9 @@ class HomeDesk:
             return job.execute(inputs, executor="modal")
         carrier = self.carrier(job.store)
         needs_secret(job.store)
+        if not self._sessions:
+            with _telling(job, "(Modal gets ready; building an image takes minutes, once)") as told:
+                told(0, 0)
         if carrier is None:
             return manifest_in(self._called(job, inputs))
         far = job.model_copy(update={"store": carrier.there.url})
@@ -144,11 +147,11 @@ def shipped_for(jobs: Sequence[Job]) -> Shipped:
 
 @contextlib.contextmanager
 def _telling(job: Job, unit: str) -> Iterator[Told]:
-    """Tells the stage's own stream how much has been carried; small things travel untold."""
+    """Tells the stage's own stream how much has been carried, or just `unit`; small things travel untold."""
     emit = Emitter(Store(job.store), job.run, job.label)
 
     def told(done: int, total: int) -> None:
-        if total > MIB:
+        if total > MIB or not total:
             emit("progress", done=done // MIB, total=total // MIB, unit=unit)
 
     try:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import sys
 
 from infra.modal_app import app
-from infra.modal_desk import shipped_for, there
+from infra.modal_desk import MIB, shipped_for, there
 from infra.modal_driver import DRIVER
 from infra.modal_faults import explained
 from infra.modal_image import Shipped
 from infra.modal_names import NAME, needs_secret, secrets, volume_name, volume_of
-from pipeline.carrying import Carrier
+from pipeline.carrying import Carrier, Told
 from pipeline.detached import GRAPH, Graph, Handle
 from pipeline.errors import CorpusmillError
 from pipeline.job import Job
@@ -68,14 +69,25 @@ def _carried(graph: Graph) -> tuple[Store, Graph]:
     needed = {parent for job in graph.jobs for parent in job.parents}
     for label, made in graph.known.items():
         if label in needed:
-            carrier.up(made)
+            carrier.up(made, _shown(label))
     for job in graph.jobs:
         with contextlib.suppress(KeyError):  # what is not made yet may extend nothing that is here
             if shorter := job.goes_on_from([graph.known[parent] for parent in job.parents]):
-                carrier.up(shorter)
+                carrier.up(shorter, _shown(shorter.label))
     far = carrier.there
     jobs = tuple(job.model_copy(update={"store": far.url}) for job in graph.jobs)
     return far, graph.model_copy(update={"store": far.url, "jobs": jobs})
+
+
+def _shown(label: str) -> Told:
+    """Shows on a terminal how much of an artifact has been sent."""
+
+    def told(done: int, total: int) -> None:
+        if total > MIB and sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            print(f"\r  {label}: {done // MIB:,} of {total // MIB:,} MiB sent", end=end, file=sys.stderr, flush=True)
+
+    return told
 
 
 def _paths(shipped: Shipped, job: Job) -> tuple[str, ...]:

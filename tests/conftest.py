@@ -119,6 +119,7 @@ def modal_service(_modal_workspace: Service) -> Iterator[Service]:
     """The workspace, with this process's client connected to it."""
     with _modal_workspace.connected():
         yield _modal_workspace
+    _modal_workspace.check()
 
 
 @pytest.fixture

@@ -82,6 +82,15 @@ def test_a_stage_whose_machine_is_taken_back_goes_on_from_its_commits(
     assert stopped[0] == "preempted"
 
 
+def test_a_machine_that_is_lost_between_data_and_the_record_of_it_repeats_that_shard_alone(
+    executor: ModalExecutor, modal_service: Service, tmp_path: Path, trace: Path
+) -> None:
+    modal_service.preempt_after(commits=2)
+    hand = Hand(executor, tmp_path / "store")
+    assert hand.text(hand.made(Slow(words=tuple("abc"), trace=str(trace)))) == "a b c"
+    assert words_in(trace) == "abbc", "the data of b was committed, and no record named it"
+
+
 def take_back(service: Service, trace: Path, words: int, interrupted_first: bool) -> None:
     while len(words_in(trace)) < words:
         time.sleep(0.02)
