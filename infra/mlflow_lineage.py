@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 from infra.mlflow_fields import DIGEST_LENGTH, params, place_of, tags
 from infra.mlflow_home import store_folder
+from pipeline.artifact import MODEL
 from pipeline.manifest import InputRecord, Manifest
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
     from mlflow.tracking.client import MlflowClient
-
-MODEL = "Model"
-"""The kind of artifact that MLflow is told of as a model too."""
 
 
 class Lineage:

@@ -114,19 +114,24 @@ def _cells(cells: Iterable[str]) -> str:
 
 
 def stage_page(
-    stage: str, reason: str, run: str, upstream: Sequence[str], downstream: Sequence[str], artifact: str, child: Child
+    stage: str,
+    reason: str,
+    run: str,
+    upstream: Sequence[str],
+    downstream: Sequence[str],
+    holds: str,
+    artifact: str,
+    child: Child,
 ) -> str:
-    """A stage's run: how it failed if it did, why it ran, what it was made from and into (links), what it read, its artifact,
-    and what became of attempts before."""
-    fault, made = child.ended, child.manifest
+    """A stage's run: how it failed if it did, why it ran, what it was made from and into (links), what it holds of which
+    source (a table), its artifact, and what became of attempts before."""
+    fault = child.ended
     lines = [f"**failed:** {clip(fault, 1500)}"] if fault else []
     why = f"found in the store, built by {child.built}" if child.built else reason
     lines.append(f"**{stage}** of {run}" + (f" — {why}" if why else ""))
     lines += ["made from " + ", ".join(upstream)] if upstream else []
     lines += ["made into " + ", ".join(downstream)] if downstream else []
-    if made is not None and made.sources:
-        rows = [[name, f"`{one.at}`", one.licence or "unknown", one.revision] for name, one in made.sources.items()]
-        lines.append("\n".join(table(["source", "from", "licence", "revision"], rows[:12])))
+    lines += [holds] if holds else []
     lines += [f"artifact {artifact}"] if artifact else []
     lines += _log("the end of its log", "\n".join(child.tail)) if fault else []
     for number, (earlier, tail) in enumerate(child.failures[-3:], max(len(child.failures) - 2, 1)):

@@ -122,9 +122,9 @@ def drawn(
     }
     losses = {f"{label} {name}": points for label, child in children.items() for name, points in child.curves.items()}
     long = {name: points for name, points in losses.items() if len(points) > 1}
-    if over and long:
+    if long:
         found[LOSS] = curves(long)
-    if over and (narrowing := bars(record, children)):
+    if narrowing := bars(record, children):
         found[FUNNEL] = funnel(narrowing)
     return found
 

@@ -160,8 +160,12 @@ def _executor(name: str) -> Any:
 
 def _trackers(name: str, store: Any) -> Sequence[Any]:
     from pipeline import plugins
+    from pipeline.apart import Apart
 
-    return [] if name == "none" else [plugins.load("trackers", name, beside=["none"])(store.url)]
+    if name == "none":
+        return []
+    plugins.load("trackers", name, beside=["none"])  # whether it is there is known before anything starts
+    return [Apart(name, store.url)]
 
 
 def _add_plugins(words: Sequence[str]) -> None:
