@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from infra.mlflow_page import table
+from infra.mlflow_page import WHOLE, table
 from pipeline.lineage import Hop, readings, sources
 from pipeline.lineage_lines import record_of, share, taken
 from pipeline.manifest import Manifest
@@ -21,7 +21,8 @@ def holdings(hop: Hop, hops: Mapping[str, Hop], link: Link) -> list[list[str]]:
     known, read, rows = sources(hops), readings(hops), []
     for name, amount in hop.amounts.items():
         others = [one for one in hop.origins[name] if one != name and one in known and one not in hop.amounts]
-        for each, much in [(name, [taken(amount), share(amount)]), *((one, ["", ""]) for one in others)]:
+        figures = [text.replace(" ", WHOLE) for text in (taken(amount), share(amount))]
+        for each, much in [(name, figures), *((one, ["", ""]) for one in others)]:
             record = record_of(each, hop.origins[name] if each == name else (), known)
             collected = ", ".join(dict.fromkeys(link(maker) for maker, _ in read.get(each, ())))
             about = [record.licence or "unknown", _code(record.revision[:SHORT]), _code(record.at)]

@@ -12,6 +12,8 @@ from pipeline.lineage_nodes import key_metric
 from pipeline.manifest import Manifest
 from pipeline.tracker import RunRecord
 
+WHOLE = "\u00a0"
+"""A space at which no line is broken; at the end of a cell it keeps the next one away, for MLflow sets tables without room."""
 LONGEST = 7500  # bytes; the description is a tag, and MLflow refuses a tag above 8,000
 
 
@@ -99,14 +101,18 @@ def _line(row: Row, experiment: str, priced: bool) -> str:
     minutes = "" if row.minutes is None else f"{row.minutes:.2f}"
     dollars = [("" if row.dollars is None else f"{row.dollars:.2f}")] if priced else []
     made_from = ", ".join(row.made_from)
-    return _cells(
+    return _row(
         [run_link(row.label, experiment, row.run), state, minutes, *dollars, key_metric(row.metrics), made_from]
     )
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table."""
-    return [_cells(titles), _cells(["---"] * len(titles)), *map(_cells, rows)]
+    return [_cells(titles), _cells(["---"] * len(titles)), *map(_row, rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return _cells([*(f"{cell}{WHOLE}{WHOLE}" if cell else "" for cell in cells[:-1]), *cells[-1:]])
 
 
 def _cells(cells: Iterable[str]) -> str:

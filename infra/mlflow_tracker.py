@@ -85,8 +85,8 @@ class MlflowTracker:
                 self._states.pop(event.label, None)
                 self._client.update_run(child.run, status="RUNNING")
             child.starts += event.data["state"] == "started"
-            tags = fields.tags(state="running", starts=child.starts, resumed=event.data["state"] == "resumed" or None)
-            self._batch.tags(child.run, tags)
+            resumed, key = event.data["state"] == "resumed" or None, event.data.get("key")
+            self._batch.tags(child.run, fields.tags(state="running", starts=child.starts, resumed=resumed, key=key))
             self._gallery.moved()
         known = self._children.get(event.label)
         if known is not None:
@@ -119,12 +119,23 @@ class MlflowTracker:
             self._lineage.write(child.run, manifest, state == "finished")
             tags |= fields.manifest_tags(manifest)
             child.built = self._built(manifest, tags) if state == "cached" else ""
+        else:
+            self._lineage.given(child.run, self._inputs(label))
         self._last = max(self._last, ended)
         self._batch.tags(child.run, tags)
         self._tell_page(label)
         self._client.set_terminated(child.run, STATUS[state], int(max(ended, child.began) * 1000))
         self._gallery.moved()
         self._flush_if_due()
+
+    def _inputs(self, label: str) -> dict[str, tuple[str, Manifest]]:
+        """Label and manifest behind each input of a stage, as far as this run has them."""
+        drawn, found = self._record.stages.get(label), dict[str, tuple[str, Manifest]]()
+        for field, upstream in drawn.inputs.items() if drawn else ():
+            made = self._children[upstream].manifest if upstream in self._children else None
+            if made is not None:
+                found[field] = upstream, made
+        return found
 
     def _flush_if_due(self) -> None:
         """Write what has gathered, with the run's page and pictures as they stand, once there is enough of it."""
@@ -147,6 +158,7 @@ class MlflowTracker:
         for label, child in self._children.items():
             if label not in self._states:  # the run was cut short while this stage ran
                 child.state = "killed" if state == "killed" else "stopped"
+                self._lineage.given(child.run, self._inputs(label))
                 self._batch.tags(child.run, fields.tags(state=child.state))
                 self._client.set_terminated(child.run, "KILLED", int(max(child.last, child.began) * 1000))
             for key, value in (child.manifest.metrics if child.manifest else {}).items():

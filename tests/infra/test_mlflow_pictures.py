@@ -12,7 +12,7 @@ from infra.mlflow_tracker import NOTE, MlflowTracker
 from pipeline.executor import Inline
 from pipeline.run import run
 from tests.infra.small import Small
-from tests.infra.told_runs import Find, build, manifest, record, say, tell_whole
+from tests.infra.told_runs import Find, build, manifest, plain, record, say, tell_whole
 from tests.pipeline.test_lineage import learnt
 
 if TYPE_CHECKING:
@@ -145,15 +145,17 @@ def test_a_version_leads_to_its_raw_sources_with_licence_and_revision(small: Sma
     tracker = MlflowTracker(small.store.url)
     run(learnt(), small.store, name="mine", dials={}, executor=Inline, trackers=lambda: [tracker])
     client = small.client
-    text = str(client.get_model_version_by_alias("mine", "champion").description)
+    text = plain(str(client.get_model_version_by_alias("mine", "champion").description))
     links = dict(re.findall(r"\[([^\]]+)\]\(#/experiments/\d+/runs/(\w+)\?workflowType=machine_learning\)", text))
     assert re.search(r"\[base\]\(\S+\) → \[tuned\]\(\S+\)", text), "the chain of models"
     for source in ("talk", "asked"):
         assert re.search(rf"\| {source} \|.*\| MIT \| `1` \| `raw/{source}` \| \[{source}\]\(", text), text
         assert client.get_run(links[source]).data.tags["corpusmill.label"] == source
-        note = client.get_run(links[source]).data.tags[NOTE]
+        note = plain(client.get_run(links[source]).data.tags[NOTE])
         assert re.search(
             rf"\| {source} \| \d \w+ \| 100.0 % \| MIT \| `1` \| `raw/{source}` \| \[{source}\]\(", note
         ), note
-    assert re.search(r"\| mixed \| 60 tokens \| 60.0 % \|", named(client, "pack").data.tags[NOTE]), "what a stage holds"
+    assert re.search(r"\| mixed \| 60 tokens \| 60.0 % \|", plain(named(client, "pack").data.tags[NOTE])), (
+        "what a stage holds"
+    )
     assert len(text) < 5000 and named(client, "").info.run_id in text

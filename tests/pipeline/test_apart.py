@@ -97,7 +97,7 @@ def test_the_death_of_its_process_is_a_fault(notes: Apart, tmp_path: Path) -> No
 
 
 HANGS = """
-import sys
+import pathlib, sys, time
 from pipeline import telling
 from pipeline.apart import Apart
 from tests.pipeline.test_apart import record, state
@@ -105,6 +105,9 @@ telling.PATIENCE, warnings = 0.5, []
 teller = telling.Teller([Apart("notes", sys.argv[1])], warnings, "track {}".format)
 teller.say("start", record(sys.argv[1]))
 teller.say("event", state("hangs"))
+heard = pathlib.Path(sys.argv[1], "notes.txt")
+while not heard.exists() or "event" not in heard.read_text():
+    time.sleep(0.02)
 teller.close("finished")
 print(*warnings)
 """
