@@ -180,7 +180,7 @@ def _figures(made: Manifest, inputs: Mapping[str, str], hops: Mapping[str, Hop])
     own = counted(made.metrics)
     if any(set(one) - {PAIRS} for one in own.values()):
         return own
-    given = {name: {} for name in made.sources} | _inherited(inputs, hops)
+    given: dict[str, Figures] = {name: {} for name in made.sources} | _inherited(inputs, hops)
     if not own:
         return given
     rest = {name: {what: count for what, count in one.items() if what != PAIRS} for name, one in given.items()}
@@ -222,7 +222,7 @@ def _shared(figures: Mapping[str, Figures]) -> dict[str, Amount]:
         what = next((what for what in MEASURES if what in one), "")
         alone = what == "documents" and totals["tokens"]
         share = one[what] / totals[what] if what and totals[what] and not alone else None
-        return Amount(*(one.get(what) for what in Amount._fields[:-1]), share)
+        return Amount(one.get("documents"), one.get("tokens"), one.get("chats"), one.get(PAIRS), share)
 
     found = {name: amount(one) for name, one in figures.items()}
     ranks = {name: [-(getattr(one, what) or 0.0) for what in MEASURES] for name, one in found.items()}
