@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 FAULT = f"{PREFIX}pictures"
 """Tag of a run that says why not all of its pictures could be written the last time."""
-PAUSE = 15.0  # seconds between two drawings, at least
-TIMES = 50.0  # and so many times as long as the last one took: a slow place for artifacts is written to more seldom
+PAUSE = 30.0  # seconds between two drawings, at least
+TIMES = 100.0  # and so many times as long as the last one took: a slow place for artifacts is written to more seldom
 
 
 class Gallery:

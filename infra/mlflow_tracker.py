@@ -50,7 +50,7 @@ class MlflowTracker:
         self._client: MlflowClient | None = None
         self._children: dict[str, Child] = {}
         self._states: dict[str, str] = {}
-        self._note = ""
+        self._note, self._turned = "", False
 
     def start(self, record: RunRecord) -> None:
         """Open the parent run. Raises StoreError or MLflow's own error where the records cannot be written."""
@@ -87,6 +87,7 @@ class MlflowTracker:
             child.starts += event.data["state"] == "started"
             resumed, key = event.data["state"] == "resumed" or None, event.data.get("key")
             self._batch.tags(child.run, fields.tags(state="running", starts=child.starts, resumed=resumed, key=key))
+            self._turned = True
             self._gallery.moved()
         known = self._children.get(event.label)
         if known is not None:
@@ -125,6 +126,7 @@ class MlflowTracker:
         self._batch.tags(child.run, tags)
         self._tell_page(label)
         self._client.set_terminated(child.run, STATUS[state], int(max(ended, child.began) * 1000))
+        self._turned = True
         self._gallery.moved()
         self._flush_if_due()
 
@@ -138,12 +140,14 @@ class MlflowTracker:
         return found
 
     def _flush_if_due(self) -> None:
-        """Write what has gathered, with the run's page and pictures as they stand, once there is enough of it."""
+        """Write what has gathered once there is enough of it, with the run's page where a stage began or ended, and its pictures."""
         if not self._batch.due:
             return
         if self._gallery.due:
             self._gallery.draw(over=False)
-        self._describe("running")
+            self._turned = True
+        if self._turned:
+            self._describe("running")
         self._batch.flush()
 
     def _built(self, manifest: Manifest, tags: dict[str, str]) -> str:
@@ -220,6 +224,7 @@ class MlflowTracker:
     def _describe(self, state: str, champion: str = "") -> None:
         """Tell the parent's page, where it has changed."""
         note = self._pages.run(state, champion, self._gallery.names)
+        self._turned = False
         if note != self._note:
             self._batch.tags(self._parent, {NOTE: note})
             self._note = note

@@ -19,8 +19,9 @@ from pipeline.events import Event
 from pipeline.manifest import Manifest
 from pipeline.tracker import RunRecord, State
 
-STANDS_BACK = 5
-"""Its niceness: where every processor is wanted it gets a third of what a stage gets, so that it is late but goes on."""
+STANDS_BACK = 2
+"""Its niceness: where every processor is wanted it gets two thirds of what a stage gets. More would keep the end of a short run
+waiting on a busy machine."""
 AHEAD = 10_000
 """Events that it may have heard and not yet told; beyond them it stops listening, and who tells it waits."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.apart import Apart
+from pipeline.apart import STANDS_BACK, Apart
 from pipeline.errors import CorpusmillError
 from pipeline.events import Event
 from pipeline.tracker import RunRecord
@@ -75,7 +75,7 @@ def test_it_is_told_all_in_order_in_a_process_that_stands_back_and_ends(notes: A
         ["RunRecord"], ["Event"], ["str", "str", "Manifest", "str"], ["str", "str", "NoneType", "str"], ["str"],
     ]  # fmt: skip
     ((pid, nice),) = {tuple(rest.split()[-2:]) for _, rest in heard}
-    assert int(pid) != os.getpid() and int(nice) == os.nice(0) + 5 and not psutil.pid_exists(int(pid))
+    assert int(pid) != os.getpid() and int(nice) == os.nice(0) + STANDS_BACK and not psutil.pid_exists(int(pid))
 
 
 def test_a_fault_in_an_event_comes_with_the_next_answer_and_nothing_is_told_after_it(
