@@ -147,7 +147,7 @@ def test_a_person_clicks_from_the_champion_to_a_raw_source_and_back_down_to_the_
         met = walk.walk(address, "smallest", tmp_path)
     *way, run, graph, funnel, loss = met
     assert way == ["Version 1", walk.SOURCE, *walk.DOWN] and walk.RUN.match(run)
-    assert (graph, funnel, loss) == ("graph", "funnel", "loss"), "the pictures on the page of the run"
+    assert (graph, funnel, loss) == ("graph.svg", "funnel.svg", "loss.svg"), "the pictures on the page of the run"
 
 
 DIALS = ["steps=60", "--tracker", "none"]
