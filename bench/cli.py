@@ -53,7 +53,7 @@ def _measured(folder: Path) -> bool:
     corpusmill = beside("corpusmill")
     (folder / "chain.py").write_text(CHAIN, encoding="utf-8")
     run = [corpusmill, "run", "chain.py:chain", "--tracker", "none"]
-    subprocess.run([*run, "--executor", "inline"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*run, "--on", "inline"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     bench = Bench("cli", "CPU seconds: help ≤ 0.5, plan quickstart ≤ 1.0, a cached run ≤ 1.2")
     rivals = {
         "import typer, rich, pydantic": program([sys.executable, "-c", "import typer, rich, pydantic"]),

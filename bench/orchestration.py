@@ -97,7 +97,7 @@ def _ours(folder: Path) -> dict[str, Rival]:
     folder.mkdir()
     (folder / "line.py").write_text(LINE, encoding="utf-8")
     fresh = (f"store-{number}" for number in itertools.count())
-    first = ["--executor", "inline", "--tracker", "none"]
+    first = ["--on", "inline", "--tracker", "none"]
 
     def run(store: str, *words: str) -> Rival:
         return program([corpusmill, "run", "line.py:line", "--store", store, *words], folder)

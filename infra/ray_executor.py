@@ -22,6 +22,7 @@ from pipeline.executor import check_room
 from pipeline.job import Job
 from pipeline.machine import machine
 from pipeline.manifest import Manifest
+from pipeline.resources import Resources
 
 START_SECONDS = 100.0
 """Ray is ready in 4 to 11 s on two idle cores; now and then it never is, and a second one is."""
@@ -43,7 +44,7 @@ class RayExecutor:
     """
 
     name = "ray"
-    remote = False
+    remote = carries = False
 
     def __init__(self, *, cpus: int | None = None, address: str = "") -> None:
         if find_spec("ray") is None:
@@ -60,6 +61,9 @@ class RayExecutor:
         self._host: RayHost | None = None
         self._listener: threading.Thread | None = None
         self._lost = ""
+
+    def check(self, label: str, resources: Resources) -> None:
+        """Nothing beyond `room`: what the nodes of a cluster have is known once they are asked."""
 
     def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
         """Run `job` once all of `after` have ended. Raises UsageError where this machine cannot give what it asks."""

@@ -18,10 +18,11 @@ from typing import Any
 
 import ray
 from ray._private import node as ray_node
+from ray._private import ray_constants
 from ray._private import services as ray_services
 from ray._private import worker as ray_worker
 
-from infra import ray_jobs
+from infra import ray_jobs, ray_stand_in
 from infra.ray_environment import import_path
 
 BEAT_SECONDS = 0.2
@@ -32,8 +33,11 @@ CLIENT_TRIES = 3
 END_SECONDS = 10.0
 """How long Ray may take to shut down; a keeper that lives is less patient."""
 VITAL = ("raylet", "gcs_server")
+COMMAND = "_build_python_executable_command_memory_profileable"
 NEEDLESS = ("start_api_server", "start_monitor", "start_log_monitor")
-ADAPTED = ("resolve_ip_for_localhost", "get_node")
+AGENTS = (ray_constants.PROCESS_TYPE_DASHBOARD_AGENT, ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT)
+STAND_IN = [sys.executable, "-I", "-S", ray_stand_in.__file__]
+ADAPTED = ("resolve_ip_for_localhost", "get_node", COMMAND)
 
 
 class Host:
@@ -155,7 +159,7 @@ def _join(address: str) -> None:
 def _adapt() -> None:
     """Fit Ray to one machine: nothing listens beyond loopback, nothing starts that only a cluster needs, a slow start is borne.
 
-    Web API, autoscaler and log monitor are half of the CPU time of Ray's start. Ray has no settings for these three.
+    Web API, autoscaler, log monitor and the two agents are two thirds of the CPU time of Ray's start. It has no settings for these.
     """
     for place, name in (*((ray_node.Node, name) for name in NEEDLESS), *((ray_services, name) for name in ADAPTED)):
         if not hasattr(place, name):
@@ -163,6 +167,10 @@ def _adapt() -> None:
     for name in NEEDLESS:
         setattr(ray_node.Node, name, lambda *_, **__: None)
     ray_services.resolve_ip_for_localhost = lambda host: host
+    command: Any = getattr(ray_services, COMMAND)
+    setattr(
+        ray_services, COMMAND, lambda what, *rest, **more: STAND_IN if what in AGENTS else command(what, *rest, **more)
+    )
     ask: Any = ray_services.get_node
 
     def patient(address: str, node: str) -> Any:

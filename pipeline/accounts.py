@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.plan import Entry, Plan, known_sum
+from pipeline.entry import Entry
+from pipeline.forecast import known_sum
+from pipeline.moving import told
+from pipeline.plan import Plan
 from pipeline.selection import drift_line
 from pipeline.tables import dollars, duration, style, table
 
@@ -20,7 +23,7 @@ NONE = "–"
 
 def plan_lines(plan: Plan, colour: bool) -> list[str]:
     """The plan as a table: stage, state and reason, last cost, what to expect; with totals and what drift would cost."""
-    priced = _priced(plan)
+    priced, placed = _priced(plan), len(plan.places) > 1
     rows = []
     for entry in plan.entries.values():
         state = style(WORDS.get(entry.state, entry.state), STATES[entry.state], colour)
@@ -28,10 +31,15 @@ def plan_lines(plan: Plan, colour: bool) -> list[str]:
         waits = entry.state != "cached"
         expected = duration(entry.forecast.seconds) if waits else NONE
         price = [dollars(entry.forecast.dollars) if waits else NONE] if priced else []
-        rows.append([entry.label, state, last, expected, *price, entry.reason])
-    header = ["stage", "state", "last", "expected", *(["dollars"] if priced else []), "why"]
-    lines = table(header, rows, right=(2, 3, 4) if priced else (2, 3), colour=colour)
-    return [*lines, *total_lines(plan, priced), *([f"drift: {drift_line(plan)}"] if plan.drift else [])]
+        place = [entry.place if waits else NONE] if placed else []
+        why = f"{entry.reason}; stays here: {entry.stays}" if waits and entry.stays else entry.reason
+        rows.append([entry.label, state, *place, last, expected, *price, why])
+    header = [
+        *("stage", "state"), *(["place"] if placed else []), *("last", "expected"), *(["dollars"] if priced else []), "why"
+    ]  # fmt: skip
+    lines = table(header, rows, right=range(2 + placed, 4 + placed + priced), colour=colour)
+    moving = [f"moves between places: {told(plan.moves)}"] if plan.moves else []
+    return [*lines, *total_lines(plan, priced), *moving, *([f"drift: {drift_line(plan)}"] if plan.drift else [])]
 
 
 def _priced(plan: Plan) -> bool:
@@ -55,7 +63,8 @@ def total_lines(plan: Plan, priced: bool) -> list[str]:
     if unsure:
         total += f", {duration(sum(unsure))} of it only as far as bytes change"
     if plan.wall_seconds is not None and len(waiting) > 1:
-        total += f" ({duration(plan.wall_seconds)} on this machine's cores)"
+        where = "by the clock" if any(entry.away for entry in waiting) else "on this machine's cores"
+        total += f" ({duration(plan.wall_seconds)} {where})"
     if priced:
         money = [entry.forecast.dollars for entry in waiting if entry.forecast.dollars is not None]
         total += f", {dollars(sum(money))}" if money else ", dollars unknown"
@@ -99,6 +108,8 @@ def _note(outcome: Outcome, entry: Entry) -> str:
         return "what it needs was not made"
     if state == "stopped":
         return "stopped at a commit; it goes on from there"
-    if state == "finished" and made and made.lost.wall_seconds >= 0.05:
-        return f"{duration(made.lost.wall_seconds)} of it lost to failures"
+    if state == "finished" and made:
+        parts = {"lost to failures": made.lost, "idle before it began": made.idle}
+        told = [f"{duration(cost.wall_seconds)} {why}" for why, cost in parts.items() if cost.wall_seconds >= 0.05]
+        return f"of it {' and '.join(told)}" if told else ""
     return ""

@@ -24,9 +24,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-OnExecutor = Annotated[
-    str, typer.Option("--executor", help="where the stages run: ray, ray://HOST:10001, or inline (in this process)")
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        metavar="PLACE",
+        help="where it runs: ray (here; the default), inline (in this process), modal, ray://HOST:10001",
+    ),
 ]
+At = Annotated[list[str] | None, typer.Option("--place", metavar="LABEL=PLACE", help="where this stage runs instead")]
 
 Labels = list[str] | None
 Only = Annotated[str, typer.Option(metavar="LABEL", help="this stage alone, from existing inputs, even if cached")]
@@ -47,6 +53,9 @@ Above = Annotated[
 MaxCost = Annotated[
     float | None, typer.Option(metavar="DOLLARS", min=0, help="stop at the next commit when so much is spent")
 ]
+Move = Annotated[
+    float, typer.Option("--confirm-move", metavar="GIB", min=0, help="more is not moved between places unasked")
+]
 
 
 def _request(**asked: Any) -> Any:
@@ -65,20 +74,41 @@ def plan(
     until: Until = "",
     rebuild: Rebuild = None,
     accept: Accept = None,
+    on: On = "",
+    place: At = None,
+    places: Annotated[
+        bool, typer.Option("--places", help="compare where it could run: time, dollars, and whether it fits in memory")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the plan as JSON")] = False,
 ) -> None:
     """Say what a run would do, why, what it cost last time and what to expect now. Runs nothing."""
     from pipeline.accounts import plan_lines
     from pipeline.loading import load
-    from pipeline.selection import select
+    from pipeline.places import HERE, Places
+    from pipeline.selection import check_places, select
     from pipeline.store import Store
     from pipeline.tables import coloured
 
     _, drawn, _ = load(dag, dials or [])
-    request = _request(only=only, start=start, until=until, rebuild=rebuild, accept=accept)
-    _, planned = select(drawn, Store(store), request)
-    lines = [json.dumps(planned.as_json(), indent=1)] if as_json else plan_lines(planned, coloured(sys.stdout))
+    request = _request(only=only, start=start, until=until, rebuild=rebuild, accept=accept, on=on or HERE, place=place)
+    opened, executors = Store(store), Places(_executor)
+    drawn, planned = select(drawn, opened, request, executors)
+    check_places(planned, drawn, executors, opened, away=True)
+    if places:
+        lines = _offers(planned, drawn, opened, as_json)
+    else:
+        lines = [json.dumps(planned.as_json(), indent=1)] if as_json else plan_lines(planned, coloured(sys.stdout))
     print("\n".join(lines))
+
+
+def _offers(planned: Any, dag: Any, store: Any, as_json: bool) -> list[str]:
+    from pipeline.offers import offer_lines, offers
+    from pipeline.tables import coloured
+
+    found = offers(planned, dag, store)
+    if as_json:
+        return [json.dumps({"places": [offer.as_json() for offer in found]}, indent=1)]
+    return offer_lines(found, planned, coloured(sys.stdout))
 
 
 @app.command()
@@ -86,7 +116,8 @@ def run(
     dag: DagName,
     dials: Dials = None,
     store: StoreRoot = DEFAULT_STORE,
-    executor: OnExecutor = "ray",
+    on: On = "",
+    place: At = None,
     only: Only = "",
     start: From = "",
     until: Until = "",
@@ -95,17 +126,20 @@ def run(
     why: Why = "",
     confirm_above: Above = 10.0,
     max_cost: MaxCost = None,
+    confirm_move: Move = 10.0,
     tracker: TrackerName = "mlflow",
 ) -> None:
     """Bring a dag up to date: run what has to run, and show how it ended."""
     from pipeline.display import Display
     from pipeline.loading import load
+    from pipeline.places import HERE
     from pipeline.resuming import command
     from pipeline.stopping import stoppable
     from pipeline.store import Store
 
     request = _request(
-        only=only, start=start, until=until, rebuild=rebuild, accept=accept, why=why, confirm_above=confirm_above, max_cost=max_cost
+        only=only, start=start, until=until, rebuild=rebuild, accept=accept, why=why, confirm_above=confirm_above, max_cost=max_cost,
+        on=on or HERE, place=place, confirm_move=confirm_move,
     )  # fmt: skip
     seen: list[Any] = []
 
@@ -115,7 +149,7 @@ def run(
     with stoppable(again):
         name, drawn, values = load(dag, dials or [])
         seen.append(Display(name))
-        outcome = _watched(drawn, Store(store), values, executor, tracker, request, seen[0])
+        outcome = _watched(drawn, Store(store), values, tracker, request, seen[0])
     if outcome.stopped:
         why = next(fault.message for fault in outcome.faults.values() if isinstance(fault, Stopped))
         raise DecisionNeeded(f"{why}; what was committed is kept", mend=f"raise the limit, then run again: {again()}")
@@ -125,14 +159,14 @@ def run(
         print(line)
 
 
-def _watched(dag: Any, store: Any, dials: Any, executor: str, tracker: str, request: Any, display: Any) -> Any:
+def _watched(dag: Any, store: Any, dials: Any, tracker: str, request: Any, display: Any) -> Any:
     """Run, shown on the terminal."""
     from pipeline.run import run as execute
 
     try:
         outcome = execute(
-            dag, store, name=display.dag, dials=dials, executor=partial(_executor, executor), trackers=partial(_trackers, tracker, store),
-            observer=display, request=request,
+            dag, store, name=display.dag, dials=dials, executor=partial(_executor, request.on), elsewhere=_executor,
+            trackers=partial(_trackers, tracker, store), observer=display, request=request,
         )  # fmt: skip
     finally:
         display.close()
@@ -149,13 +183,13 @@ for command in (
 app.add_typer(cli_sources.sources, name="sources")
 
 
-def _executor(name: str) -> Any:
+def _executor(place: str) -> Any:
     from pipeline import plugins
     from pipeline.executor import Inline
 
-    kind, at, _ = name.partition("://")
-    options = {"address": name} if at else {}
-    return Inline() if name == Inline.name else plugins.load("executors", kind, beside=[Inline.name])(**options)
+    kind, at, _ = place.partition("://")
+    options = {"address": place} if at else {}
+    return (Inline if kind == Inline.name else plugins.load("executors", kind, beside=[Inline.name]))(**options)
 
 
 def _trackers(name: str, store: Any) -> Sequence[Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
+from pipeline.resources import Resources
 
 if TYPE_CHECKING:
     from pipeline.files import Files
@@ -19,13 +20,27 @@ UNITS = {"cpus": "CPU cores", "gpus": "GPUs", "memory_gib": "GiB of memory"}
 
 
 class Executor(Protocol):
-    """Runs jobs somewhere. Constructing one is cheap; it starts what it needs at the first submit."""
+    """Runs jobs somewhere. Constructing one is cheap, imports nothing heavy and starts nothing: that is for the first submit.
 
-    name: str
+    One that is named with an address (``--on NAME://REST``) is made with all of that as its `address`.
+    """
+
+    @property
+    def name(self) -> str:
+        """What manifests call it."""
+        ...
+
     remote: bool = False
     """Whether jobs run on another machine, which sees no folder of this one."""
+    carries: bool = False
+    """Whether it takes artifacts to its machines and back by itself, so that the store may be a folder of this one."""
     room: Mapping[str, float] = NO_ROOM
     """The most of each resource that a job can be given; what is not named here is not known before it runs."""
+
+    def check(self, label: str, resources: Resources) -> None:
+        """Raise UsageError where the stage `label` asks for what cannot be had here. Called when planning, before anything is
+        rented: it asks no network."""
+        ...
 
     def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
         """Run `job` once every future in `after` has its manifest (given in the order of ``job.parents``).
@@ -39,9 +54,16 @@ class Executor(Protocol):
         ...
 
 
+def check(executor: Executor, files: Files, label: str, resources: Resources) -> None:
+    """Raise UsageError where `executor` cannot run the stage `label`: no store in reach, no room, or for reasons of its own."""
+    check_reach(executor, files)
+    check_room(executor.room, label, resources.model_dump())
+    executor.check(label, resources)
+
+
 def check_reach(executor: Executor, files: Files) -> None:
     """Raise UsageError where the workers of `executor` cannot reach the store."""
-    if executor.remote and not files.remote:
+    if executor.remote and not executor.carries and not files.remote:
         raise UsageError(
             f"the store {files.url} is a folder of this machine, and the executor {executor.name!r} works on others",
             mend="give one that both reach: --store s3://bucket/prefix",
@@ -62,8 +84,15 @@ class Inline:
     """Every job in this process, one after the other: for tests, debuggers and small dags."""
 
     name = "inline"
-    remote = False
+    remote = carries = False
     room = NO_ROOM
+
+    def __init__(self, address: str = "") -> None:
+        if address:
+            raise UsageError(f"inline is this process, and has no address: {address!r}", mend="write --on inline")
+
+    def check(self, label: str, resources: Resources) -> None:
+        pass
 
     def submit(self, job: Job, after: Sequence[Future[Manifest]]) -> Future[Manifest]:
         future: Future[Manifest] = Future()

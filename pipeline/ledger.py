@@ -45,6 +45,7 @@ class StageAccount(_Account):
     expected_dollars: float | None = None
     cost: Cost = Cost()
     lost: Cost = Cost()
+    idle: Cost = Cost()
 
 
 class Account(_Account):
@@ -64,6 +65,7 @@ class Account(_Account):
     stages: dict[str, StageAccount]
     cost: Cost
     lost: Cost
+    idle: Cost = Cost()
     priced: float | None = None
     complaints: list[str] = []
 
@@ -111,6 +113,7 @@ def account(store: Store, run: str) -> Account | str:
         stages=stages,
         cost=total(one.cost for one in stages.values()),
         lost=total(one.lost for one in stages.values()),
+        idle=total(one.idle for one in stages.values()),
         priced=round(sum(priced), 6) if priced else None,
         complaints=complaints,
     )
@@ -126,6 +129,15 @@ def settle(store: Store, run: str) -> dict[str, Cost]:
         return {}
     store.files.create(f".runs/{run}/{SETTLED}", one.model_dump_json(indent=1).encode())
     return {label: stage.cost for label, stage in one.stages.items()}
+
+
+def sessions(store: Store, run: str, seen: dict[str, str]) -> Iterator[Session]:
+    """What every session of a run has cost, as it last said. Labels of which nothing is newer than in `seen` are left out."""
+    for label in store.files.children(f".runs/{run}/events"):
+        newest = max(store.files.children(f".runs/{run}/events/{label}"), default="")
+        if seen.get(label) != newest:
+            seen[label] = newest
+            yield from _Told(store, run, label, []).sessions
 
 
 def attempts(store: Store, run: str) -> dict[str, str]:
@@ -168,6 +180,7 @@ def _stage(label: str, drawn: StageRecord, told: _Told, end: EndRecord | None, a
         expected_dollars=drawn.expected_dollars,
         cost=total(session.cost for session in told.sessions),
         lost=total(session.lost for session in over),
+        idle=total(session.waited for session in told.sessions),
     )
 
 

@@ -6,76 +6,51 @@ Below a stage that runs, keys are not known yet: such a stage runs unless what i
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import canonical
 from pipeline.code import code_of
 from pipeline.dag import Dag
+from pipeline.entry import Entry, PlanState
 from pipeline.extension import extends, find, share
-from pipeline.forecast import FREE, Forecast, forecast, makespan
+from pipeline.forecast import forecast, known_sum, makespan
 from pipeline.machine import machine
-from pipeline.manifest import CodeRecord, Cost, Manifest
+from pipeline.manifest import CodeRecord, Manifest
+from pipeline.moving import Move
+from pipeline.places import Put
 from pipeline.prices import hourly
 from pipeline.reasons import explain_drift, in_force, unless, why
+from pipeline.spent import kept
 from pipeline.stage import Stage
 from pipeline.store import Store
+from pipeline.tables import duration
 
-PlanState = Literal["cached", "run", "drift", "depends"]
-
-
-class Entry(BaseModel):
-    """What the plan says of one stage. `manifest` is the attempt in force (cached only), `last` the newest earlier one.
-
-    `accepts` is the digest of today's code where this plan declares the attempt good for it; a `forced` stage runs though
-    it is cached. `paid` tells that it has a price, or rents GPUs that have one, known or not.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    label: str
-    stage: str
-    state: PlanState
-    reason: str
-    key: str | None = None
-    manifest: Manifest | None = None
-    last: Manifest | None = None
-    forecast: Forecast = FREE
-    accepts: str = ""
-    dropped: bool = False
-    forced: bool = False
-    paid: bool = False
-
-    @property
-    def last_cost(self) -> Cost | None:
-        """What the newest earlier attempt cost; None where there was none."""
-        return self.last.cost if self.last else None
-
-    @property
-    def expected_seconds(self) -> float | None:
-        """Wall seconds to expect now: none for a cached stage; None is unknown."""
-        return self.forecast.seconds
-
-    @property
-    def made(self) -> Manifest | None:
-        """The attempt in force, else the newest under this label."""
-        return self.manifest or (self.last if self.last and self.last.label == self.label else None)
+NOWHERE: Mapping[str, Put] = {}
 
 
 class Plan(BaseModel):
-    """The entries in the order of the dag. `drift` are the stages that run only because code drifted, those below included."""
+    """The entries in the order of the dag. `drift` are the stages that run only because code drifted, those below included;
+    `moves` is what leaves its place for what runs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     entries: dict[str, Entry]
     drift: tuple[str, ...] = ()
     wall_seconds: float | None = None
+    moves: tuple[Move, ...] = ()
 
     @property
     def waiting(self) -> list[Entry]:
         """The entries that are not cached."""
         return [entry for entry in self.entries.values() if entry.state != "cached"]
+
+    @property
+    def places(self) -> list[str]:
+        """The places in play, each once: those of what has to run."""
+        return list(dict.fromkeys(entry.place for entry in self.waiting))
 
     @property
     def complete(self) -> bool:
@@ -115,6 +90,8 @@ class Plan(BaseModel):
                 "stage": entry.stage,
                 "state": entry.state,
                 "reason": entry.reason,
+                "place": entry.place,
+                "stays": entry.stays,
                 "key": entry.key,
                 "last_cost": entry.last_cost.model_dump() if entry.last_cost else None,
                 "expected": entry.forecast.model_dump(),
@@ -133,20 +110,15 @@ class Plan(BaseModel):
             "seconds": self.drift_seconds,
             "dollars": self.drift_dollars,
         }
-        return {"stages": stages, "totals": totals, "drift": drift if self.drift else None}
-
-
-def known_sum(parts: Sequence[float | None]) -> float | None:
-    """The sum, or None where a part is unknown."""
-    known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else None
+        moving = [move.model_dump() for move in self.moves]
+        return {"stages": stages, "totals": totals, "drift": drift if self.drift else None, "moves": moving}
 
 
 class _History:
-    """Reads each part of the store once, however often one dag is planned."""
+    """Reads each part of the store once, however often one dag is planned; and says where each stage is put."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, where: Mapping[str, Put]) -> None:
+        self.store, self.where = store, where
         self._attempts: dict[tuple[str, str], list[Manifest]] = {}
         self._stages: dict[str, list[Manifest]] = {}
 
@@ -161,9 +133,14 @@ class _History:
         return self._stages[stage]
 
 
-def plan(dag: Dag, store: Store, *, force: Collection[str] = (), accept: Collection[str] = ()) -> Plan:
-    """Plan `dag` against what the store holds; labels in `force` run even where cached, drift in `accept` is kept."""
-    history = _History(store)
+def plan(
+    dag: Dag, store: Store, *, force: Collection[str] = (), accept: Collection[str] = (), where: Mapping[str, Put] = NOWHERE
+) -> Plan:  # fmt: skip
+    """Plan `dag` against what the store holds; labels in `force` run even where cached, drift in `accept` is kept.
+
+    `where` says of each label where it runs, as far as that matters.
+    """
+    history = _History(store, where)
     needed: dict[str, str] = {}
     entries = _entries(dag, history, force, accept, needed)
     while gone := _dropped_but_needed(dag, entries, needed):
@@ -210,13 +187,13 @@ def _drift(
 
 
 def wall(dag: Dag, entries: Mapping[str, Entry]) -> float | None:
-    """Wall seconds until all of `entries` that are not cached have run on this machine's cores; None is unknown."""
+    """Wall seconds until all of `entries` that are not cached have run, here on this machine's cores; None is unknown."""
     seconds = {label: entry.forecast.seconds for label, entry in entries.items() if entry.state != "cached"}
     known = {label: each for label, each in seconds.items() if each is not None}
     if len(known) < len(seconds):
         return None
     parents = {label: [parent.label for parent in dag.parents(dag.stages[label])] for label in known}
-    cores = {label: dag.stages[label].resources.cpus for label in known}
+    cores = {label: 0.0 if entries[label].away else dag.stages[label].resources.cpus for label in known}
     return makespan(known, parents, cores, float(machine()["cpus"] or 1))
 
 
@@ -243,10 +220,18 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], history: _History, ask
     shorter = None if anew else find(stage, settings, digests, code.digest, earlier, history.store)
     if shorter and state == "run":
         reason = "; ".join(filter(None, [asked, extends(stage, shorter, code)]))
+    done = (
+        0.0
+        if unsettled or not key
+        else kept(history.store.files, f"{stage.stage_name()}/{key}", code.digest).wall_seconds
+    )
+    reason += f"; goes on from {duration(done)} of committed work" if done else ""
+    left, there = share(stage, shorter), history.where.get(stage.label, Put())
     return Entry(
         label=stage.label, stage=stage.stage_name(), state=state, reason=reason, key=None if unsettled else key, last=last,
-        forecast=forecast(stage, earlier, sizes, share(stage, shorter)), forced=bool(asked),
-        paid=bool(stage.resources.gpus or stage.resources.gpu) or hourly(stage.resources) is not None,
+        forecast=forecast(stage, earlier, sizes, left, done), share=left, done=done, forced=bool(asked),
+        paid=bool(stage.resources.gpus) or hourly(stage.resources) is not None,
+        place=there.place, away=there.away, stays=there.stays,
     )  # fmt: skip
 
 

@@ -15,16 +15,18 @@ from typing import Any
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
 from pipeline.errors import CorpusmillError, Stopped, StoreError
-from pipeline.executor import Executor, check_reach, check_room
+from pipeline.executor import Executor
 from pipeline.files import check_writable
 from pipeline.job import Job
 from pipeline.keeping import note_use
 from pipeline.lease import held
 from pipeline.ledger import settle
 from pipeline.manifest import Acceptance, Cost, Manifest
+from pipeline.placed import gathered
+from pipeline.places import ALL_HERE, Places
 from pipeline.plan import Plan
 from pipeline.request import Request
-from pipeline.selection import agree, select, unpriced
+from pipeline.selection import agree, check_places, select, unpriced
 from pipeline.store import Store, place_of
 from pipeline.telling import Teller, again
 from pipeline.tracker import EndRecord, RunRecord, StageRecord, State, Tracker, verdict
@@ -71,17 +73,20 @@ def run(
     name: str,
     dials: dict[str, Any],
     executor: Callable[[], Executor],
+    elsewhere: Callable[[str], Executor] = ALL_HERE,
     trackers: Callable[[], Sequence[Tracker]] = lambda: (),
     observer: Observer | None = None,
     request: Request = NOTHING_ASKED,
 ) -> Outcome:
     """Bring what `request` is about up to date, by default all of `dag`. Nothing is started where nothing has to run.
 
+    `executor` makes the one of the place of the whole run (`request.on`), `elsewhere` that of any other by its name.
     Raises DagError for a part that cannot be built, DecisionNeeded before anything starts where it would rebuild or spend
     more than was agreed to. A failed stage is in the outcome.
     """
     began = time.monotonic()
-    whole, (dag, plan) = dag, select(dag, store, request)
+    places = Places(lambda place: executor() if place == request.on else elsewhere(place))
+    whole, (dag, plan) = dag, select(dag, store, request, places)
     agree(plan, request)
     outcome, warnings = Outcome(store=store, plan=plan), unpriced(plan, dag, request)
     for label, entry in plan.entries.items():
@@ -94,10 +99,8 @@ def run(
         with contextlib.suppress(StoreError):  # who may only read it uses it all the same
             note_use(store, outcome.manifests.values())
     else:
-        hands = executor()
-        check_reach(hands, store.files)
-        for entry in plan.waiting:
-            check_room(hands.room, entry.label, dag.stages[entry.label].resources.model_dump())
+        check_places(plan, dag, places, store)
+        hands = gathered(places, {entry.label: entry.place for entry in plan.waiting})
         check_writable(store.files)
         part = "" if set(plan.entries) == set(whole.stages) else _part(request)
         driver = _Driver(dag, store, outcome, request, hands, observer, list(trackers()), name, dials, part)
@@ -220,7 +223,14 @@ class _Driver:
                 continue
             stage = self.dag.stages[label]
             parents = self.dag.parents(stage)
-            job = Job.of(stage, parents, run=self.outcome.run, store=self.store.url, force=entry.forced)
+            job = Job.of(
+                stage,
+                parents,
+                run=self.outcome.run,
+                store=self.store.url,
+                force=entry.forced,
+                max_cost=self.request.max_cost,
+            )
             futures[label] = self.executor.submit(job, [futures[parent.label] for parent in parents])
             self._settle_done(futures)
         return futures

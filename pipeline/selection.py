@@ -7,8 +7,12 @@ from collections.abc import Collection
 from pipeline import plan as planning
 from pipeline.code import code_of
 from pipeline.dag import Dag
+from pipeline.entry import Entry
 from pipeline.errors import DagError, DecisionNeeded, UsageError
-from pipeline.plan import Entry, Plan
+from pipeline.executor import check
+from pipeline.moving import known_bytes, moves, told
+from pipeline.places import ALL_HERE, Places, placed, put
+from pipeline.plan import Plan
 from pipeline.prices import hourly
 from pipeline.request import Request
 from pipeline.store import Store
@@ -18,22 +22,25 @@ DRIFTED = "drifted"
 """As a label of --rebuild and --accept: every stage that drifted."""
 
 
-def select(dag: Dag, store: Store, request: Request) -> tuple[Dag, Plan]:
-    """The part of `dag` that `request` is about, planned. Raises DagError for labels that are not in it or cannot be built."""
+def select(dag: Dag, store: Store, request: Request, places: Places = ALL_HERE) -> tuple[Dag, Plan]:
+    """The part of `dag` that `request` is about, placed and planned.
+
+    Raises DagError for labels that are not in it or cannot be built, UsageError for a place that is none.
+    """
     request.check()
-    if request.until:
-        dag = Dag(dag.find(request.until))
+    where = put(dag, places, request.on, request.place)
+    dag = placed(_until(dag, request) if request.until else dag, where)
     alone, start = ([dag.find(label).label] if label else [] for label in (request.only, request.start))
     rebuild = {*alone, *start, *_labels(dag, request.rebuild)}
     accept = _labels(dag, request.accept)
-    plan = planning.plan(dag, store, force=rebuild, accept=accept)
+    plan = planning.plan(dag, store, force=rebuild, accept=accept, where=where)
     for label in accept:
         _check_accepted(plan.entries[label], dag)
     if DRIFTED in request.rebuild:
-        plan = planning.plan(dag, store, force={*rebuild, *plan.drifted}, accept=accept)
+        plan = planning.plan(dag, store, force={*rebuild, *plan.drifted}, accept=accept, where=where)
     while DRIFTED in request.accept and (more := _acceptable(plan, accept)):
         accept = [*accept, *more]
-        plan = planning.plan(dag, store, force=rebuild, accept=accept)
+        plan = planning.plan(dag, store, force=rebuild, accept=accept, where=where)
     if request.only:
         plan = _restricted(plan, dag, alone, "--only")
     elif request.start:
@@ -44,7 +51,21 @@ def select(dag: Dag, store: Store, request: Request) -> tuple[Dag, Plan]:
                 f"--from {start[0]} leaves {label} alone, of which something else is asked",
                 mend=f"leave out --from, or what is asked of {label}",
             )
-    return dag, plan
+    moving = moves(plan.entries, dag, kept_here=not store.files.remote)
+    return dag, plan.model_copy(update={"moves": moving})
+
+
+def _until(dag: Dag, request: Request) -> Dag:
+    """The part that --until leaves, of which alone something may be asked."""
+    part = Dag(dag.find(request.until))
+    starts = [dag.find(request.start).label] if request.start else []
+    for label in (*starts, *_labels(dag, (*request.rebuild, *request.accept))):
+        if label not in part.stages:
+            raise DagError(
+                f"--until {request.until} leaves {label} out, of which something else is asked",
+                mend=f"leave out --until, or what is asked of {label}",
+            )
+    return part
 
 
 def _labels(dag: Dag, asked: Collection[str]) -> list[str]:
@@ -98,8 +119,18 @@ def _restricted(plan: Plan, dag: Dag, labels: Collection[str], option: str) -> P
     return plan.model_copy(update={"entries": kept, "drift": drift, "wall_seconds": planning.wall(dag, kept)})
 
 
+def check_places(plan: Plan, dag: Dag, places: Places, store: Store, *, away: bool = False) -> None:
+    """Raise UsageError where a stage that has to run cannot do so where it is put: before anything is started or rented.
+
+    With `away`, only what leaves this machine is looked at: a plan of what stays here needs no executor.
+    """
+    for entry in [entry for entry in plan.waiting if entry.away or not away]:
+        check(places(entry.place), store.files, entry.label, dag.stages[entry.label].resources)
+
+
 def agree(plan: Plan, request: Request) -> None:
-    """Raise DecisionNeeded where the plan would rebuild drift above `confirm_above` minutes, or spend more than `max_cost`."""
+    """Raise DecisionNeeded where the plan would rebuild drift above `confirm_above` minutes, move more than `confirm_move` GiB
+    or spend more than `max_cost`."""
     if plan.drift and (plan.drift_seconds is None or plan.drift_seconds > request.confirm_above * 60):
         labels = plan.drifted if len(plan.drifted) <= 3 else [DRIFTED]
         rebuild = " ".join(f"--rebuild {label}" for label in labels)
@@ -107,6 +138,11 @@ def agree(plan: Plan, request: Request) -> None:
         ways = f"{rebuild} builds again, {accept} keeps what is there; --confirm-above MINUTES moves the limit"
         limit = duration(request.confirm_above * 60)
         raise DecisionNeeded(f"{drift_line(plan)}; nobody asked for it, and the limit is {limit}", mend=ways)
+    if known_bytes(plan.moves) > request.confirm_move * 2**30:
+        raise DecisionNeeded(
+            f"this run would move between places: {told(plan.moves)}; the limit is {request.confirm_move:g} GiB",
+            mend="--confirm-move GIB moves the limit; --place LABEL=PLACE puts a stage beside what it reads",
+        )
     if request.max_cost is None or plan.complete:
         return
     expected = sum(entry.forecast.dollars or 0 for entry in plan.waiting)

@@ -100,6 +100,9 @@ class Collect(Stage[Documents]):
     def sources(self) -> dict[str, SourceRecord]:
         return {self.called: self.origin.record()}
 
+    def stays(self) -> str:
+        return self.origin.stays()
+
     def _form(self, name: str) -> Format | None:
         from stages.text.readers import format_of
 

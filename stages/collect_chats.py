@@ -44,6 +44,9 @@ class CollectChats(Stage[Chats]):
     def sources(self) -> dict[str, SourceRecord]:
         return {self.source.called: self.source.record()}
 
+    def stays(self) -> str:
+        return self.source.stays()
+
     def run(self, out: Chats, ctx: Context) -> None:
         """One shard for each file."""
         from stages.text.origins import from_sources

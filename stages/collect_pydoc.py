@@ -52,6 +52,9 @@ class CollectPydoc(Stage[Documents]):
     def sources(self) -> dict[str, SourceRecord]:
         return {self.name: SourceRecord(at="pydoc", licence=self.licence, revision=f"Python {self.python}")}
 
+    def stays(self) -> str:
+        return "it reads the Python of this machine"
+
     def run(self, out: Documents, ctx: Context) -> None:
         """Render in batches into scratch, then one shard of documents per batch."""
         from stages.text.origins import from_sources

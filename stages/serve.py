@@ -56,6 +56,9 @@ class Serve(Stage[Service]):
 
     _cpus = model_validator(mode="before")(cpus_by_threads)
 
+    def stays(self) -> str:
+        return "the machine that will serve it is the one to ask"
+
     def run(self, out: Service, ctx: Context) -> None:
         from stages.service.llama_cpp import open_engine
         from stages.service.smoke import smoke_test

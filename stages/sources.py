@@ -87,6 +87,10 @@ class Source(Settings):
         plain = [part for part in Path(self.at).parts if not digests.WILD.search(part)]
         return self.package or (Path(plain[-1]).name.partition(".")[0] if plain else "") or "local"
 
+    def stays(self) -> str:
+        """Why a stage that reads it stays on this machine; empty for a package, which any machine can fetch."""
+        return "" if self._packaged else "it reads files of this machine"
+
     def url(self, name: str) -> str:
         """The address of the file `name`, free of machine paths."""
         if not self._packaged:

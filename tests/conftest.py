@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tests.s3 import S3
 
 FOREIGN = ("AWS_", "CORPUSMILL_", "MLFLOW_", "RAY_", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+
+COVERAGE = ("COVERAGE_", "COV_")
 
 for _name in [name for name in os.environ if name.startswith(FOREIGN)]:
     del os.environ[_name]
@@ -41,10 +44,24 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # and nohup, to a hang-up
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+NOT_BELOW = re.compile(r"/(test_documents|infra/test_(mlflow|serving|truth|ui)\w*)\.py$")
+"""Tests whose subprocesses are many and run what others run and measure: there, coverage would take half as long again."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured_where_it_tells_something(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Coverage follows a test into its subprocesses, save where NOT_BELOW says that it need not."""
+    with pytest.MonkeyPatch.context() as patch:
+        if NOT_BELOW.search(str(request.path)):
+            for name in [name for name in os.environ if name.startswith(COVERAGE)]:
+                patch.delenv(name)
+        yield
+
+
 @pytest.fixture
 def unmeasured() -> dict[str, str]:
     """The environment of a subprocess whose CPU seconds or imports count: without coverage."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(COVERAGE)}
 
 
 @pytest.fixture(scope="session")

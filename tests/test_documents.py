@@ -102,6 +102,15 @@ def test_the_lineage_tells_what_a_model_was_made_of_and_what_holds_a_source(tmp_
     assert re.search(r"5 artifacts hold it, 1 of them models; 4 would be rebuilt: about ", impact)
 
 
+def test_stages_run_at_places_that_are_compared_before(tmp_path: Path) -> None:
+    _, planned, ran, offers, limited, _, shown = follow(ROOT / "docs" / "places.md", tmp_path, dict(os.environ))
+    assert re.search(r"^read +run +ray .*\ntrain +run +inline ", planned, re.MULTILINE), planned
+    assert "2 finished" in ran and "1 finished, 1 cached" in limited
+    assert re.search(r"^here +0\.\d s .* (no: train needs 70 of |yes)", offers, re.MULTILINE), offers
+    assert re.search(r"^A100-40GB on modal .* no: train needs 71 of 39 GiB$", offers, re.MULTILINE)
+    assert re.search(r"^H100 on modal .* \$\S+ +yes$", offers, re.MULTILINE) and shown.startswith("artifact")
+
+
 def test_a_store_in_a_bucket_is_shared_by_machines(s3: S3, tmp_path: Path) -> None:
     s3.bucket("corpus")
     first, second = follow(

@@ -9,6 +9,7 @@ EVERYTHING = (*PACKAGES, "tests", "bench")
 
 MAY_CATCH_ALL = {
     "pipeline/executor.py": "a job's fault is handed on through its future",
+    "pipeline/placed.py": "the same, where one executor hands over to another",
     "pipeline/job.py": "a stage may raise anything; it becomes StageFailed, the traceback goes to the log",
     "pipeline/elsewhere.py": "each library behind fsspec has exceptions of its own",
     "stages/checks/tokenizer.py": "the package tokenizers has no exception of its own",

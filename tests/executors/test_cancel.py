@@ -89,7 +89,7 @@ def goes_on(home: Path, again: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stage_is_stopped_and_the_command_that_is_named_goes_on(tmp_path: Path, number: int) -> None:
-    driver = Driver(tmp_path, "held", "trace=trace", "--executor", "inline")
+    driver = Driver(tmp_path, "held", "trace=trace", "--on", "inline")
     driver.until(lambda: list((tmp_path / "store").glob(".partial/held/*/*/commits/*.json")))
     driver.process.send_signal(number)
     again = driver.stopped()
@@ -100,7 +100,7 @@ def test_a_stage_is_stopped_and_the_command_that_is_named_goes_on(tmp_path: Path
 
 
 def test_a_run_that_waits_for_another_is_stopped_alone(tmp_path: Path) -> None:
-    words = ("held", "trace=trace", "--executor", "inline")
+    words = ("held", "trace=trace", "--on", "inline")
     first = Driver(tmp_path, *words)
     first.until(lambda: list(tmp_path.glob("store/.partial/held/*/*/")))  # its scratch, made once it holds the lease
     second = Driver(tmp_path, *words)
@@ -113,7 +113,7 @@ def test_a_run_that_waits_for_another_is_stopped_alone(tmp_path: Path) -> None:
 
 
 def test_a_run_stopped_between_data_and_manifest_is_finished_by_the_next(tmp_path: Path) -> None:
-    driver = Driver(tmp_path, "slow", "trace=trace", "--executor", "inline", code=PUBLISHES)
+    driver = Driver(tmp_path, "slow", "trace=trace", "--on", "inline", code=PUBLISHES)
     driver.until((tmp_path / "store" / "publishing").exists)
     driver.process.send_signal(signal.SIGINT)
     goes_on(tmp_path, driver.stopped())
@@ -121,7 +121,7 @@ def test_a_run_stopped_between_data_and_manifest_is_finished_by_the_next(tmp_pat
 
 
 def test_a_second_ctrl_c_waits_for_nothing_more(tmp_path: Path) -> None:
-    driver = Driver(tmp_path, "held", "trace=trace", "--executor", "inline", code=CLOSES)
+    driver = Driver(tmp_path, "held", "trace=trace", "--on", "inline", code=CLOSES)
     driver.until((tmp_path / "trace").exists)
     driver.process.send_signal(signal.SIGINT)
     driver.until((tmp_path / "closing").exists)
@@ -130,7 +130,7 @@ def test_a_second_ctrl_c_waits_for_nothing_more(tmp_path: Path) -> None:
 
 
 def test_what_ignores_hang_ups_goes_on_after_one(tmp_path: Path) -> None:
-    driver = Driver(tmp_path, "slow", "trace=trace", "--executor", "inline", code=NOHUP)
+    driver = Driver(tmp_path, "slow", "trace=trace", "--on", "inline", code=NOHUP)
     driver.until((tmp_path / "trace").exists)
     driver.process.send_signal(signal.SIGHUP)
     driver.process.communicate(timeout=60)

@@ -213,7 +213,7 @@ def test_a_node_of_its_own_sees_no_folder_of_the_driver_and_the_driver_none_of_i
 @pytest.mark.slow
 def test_the_command_line_names_a_cluster_by_its_address(node: Node, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(DAG)
-    words = ["run", f"{tmp_path}/mine.py:words", "--executor", node.address, "--tracker", "none"]
+    words = ["run", f"{tmp_path}/mine.py:words", "--on", node.address, "--tracker", "none"]
     store = f"{node.s3.bucket()}/store"
     command = [sys.executable, "-c", "from pipeline.cli import main; main()", *words, "--store", store]
     done = subprocess.run(command, env={**os.environ, **node.environment}, capture_output=True, text=True, check=False)

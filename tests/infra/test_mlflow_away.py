@@ -32,7 +32,7 @@ def corpusmill(*words: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def run_line(store: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    words = ["run", "tests/pipeline/toys.py:line", "--store", str(store), "--executor", "inline"]
+    words = ["run", "tests/pipeline/toys.py:line", "--store", str(store), "--on", "inline"]
     return corpusmill(*words, **environment)
 
 

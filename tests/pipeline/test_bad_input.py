@@ -140,7 +140,7 @@ def test_a_mistake_in_a_dag_is_one_error_with_its_place_and_mend(
 
 
 def test_a_stage_that_writes_nothing_fails_and_says_what_it_owes(command: Command) -> None:
-    end = command("run", HEAD + DAG + "    return Dag(Silent())\n", "--executor", "inline", "--tracker", "none")
+    end = command("run", HEAD + DAG + "    return Dag(Silent())\n", "--on", "inline", "--tracker", "none")
     assert end.code == 1 and "Traceback" not in end.out + end.err
     assert (
         "stage 'silent' ended without writing a file\n  → tests.pipeline.toys:Silent.run must fill out.path" in end.out

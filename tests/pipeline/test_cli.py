@@ -40,9 +40,7 @@ def corpusmill(home: Path, *words: str, **environment: str) -> subprocess.Comple
 
 
 def run_mine(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return corpusmill(
-        home, "run", f"{home}/own_dags.py:{words[0]}", "--executor", "inline", "--tracker", "none", *words[1:]
-    )
+    return corpusmill(home, "run", f"{home}/own_dags.py:{words[0]}", "--on", "inline", "--tracker", "none", *words[1:])
 
 
 def test_a_users_dag_in_a_folder_of_its_own_runs_and_shows_its_summary(home: Path) -> None:
@@ -78,7 +76,7 @@ def test_a_failed_stage_ends_in_exit_code_1_without_a_traceback(home: Path) -> N
         (("run", "quickstart", "stesp=3"), "quickstart has no dial 'stesp'; did you mean 'steps'?"),
         (("run", "quickstart", "steps=many"), "the dial steps of quickstart wants int, but was given 'many'"),
         (("run", "quickstart", "--only", "dedpu"), "did you mean 'dedup'"),
-        (("run", "quickstart", "--executor", "slurm"), "no executor is called 'slurm'; there are: inline, ray"),
+        (("run", "quickstart", "--on", "slurm"), "no executor is called 'slurm'; there are: inline, ray"),
         (("plan", "nowhere.py:f"), "no such file: nowhere.py"),
     ],
 )
@@ -131,14 +129,12 @@ def test_a_command_whose_package_is_missing_says_what_to_install(home: Path) -> 
 
 
 def test_an_unknown_executor_is_one_error_and_nothing_is_started(home: Path) -> None:
-    done = corpusmill(home, "run", f"{home}/own_dags.py:mine", "--executor", "rey", "--tracker", "none")
+    done = corpusmill(home, "run", f"{home}/own_dags.py:mine", "--on", "rey", "--tracker", "none")
     assert done.returncode == 2 and "error: no executor is called 'rey'; there are: " in done.stderr
     assert "Traceback" not in done.stderr and not (home / "store" / ".runs").exists()
 
 
-@pytest.mark.parametrize(
-    "words", [["plan", "mine"], ["plan", "mine", "--json"], ["run", "mine", "--executor", "inline"]]
-)
+@pytest.mark.parametrize("words", [["plan", "mine"], ["plan", "mine", "--json"], ["run", "mine", "--on", "inline"]])
 def test_a_reader_that_has_gone_is_no_traceback(home: Path, words: list[str]) -> None:
     command = [
         sys.executable,
@@ -169,7 +165,7 @@ def dear(*, dollars: float = 3600.0):
 
 def test_a_decision_is_asked_for_with_exit_code_3_and_the_ways_on(home: Path) -> None:
     (home / "dear.py").write_text(DEAR)
-    words = ["run", f"{home}/dear.py:dear", "--executor", "inline", "--tracker", "none"]
+    words = ["run", f"{home}/dear.py:dear", "--on", "inline", "--tracker", "none"]
     stopped = corpusmill(home, *words, "--max-cost", "0.5")
     assert stopped.returncode == 3 and "Traceback" not in stopped.stderr
     assert "were spent, and --max-cost is $0.50; what was committed is kept" in stopped.stderr

@@ -127,13 +127,13 @@ def real() -> list[Stage[Any]]:
 DIGESTS = {"source": "d"}
 
 
-@given(WIDE, st.integers(0, 2**32), st.floats(0, 64), st.integers(0, 8), NAMES)
+@given(WIDE, st.integers(0, 2**32), st.floats(0, 64), st.integers(1, 8), NAMES)
 def test_how_settings_are_written_never_changes_a_key(
     given: dict[str, Any], seed: int, cpus: float, gpus: int, label: str
 ) -> None:
     rng = random.Random(seed)
     again = {name: respelt(given[name], rng) for name in shuffled(given, rng)}
-    other = Wide(**again, label=label, resources=Resources(cpus=cpus, gpus=gpus, gpu="H100"))
+    other = Wide(**again, label=label, resources=Resources(cpus=cpus, gpus=gpus, gpu="H100", on="modal"))
     assert key(other, DIGESTS) == key(Wide(**given), DIGESTS)
     assert key(Wide(rate="1e0"), {}) == key(Wide(rate=1), {}) == key(Wide(), {})
 

@@ -159,7 +159,7 @@ def test_the_log_of_a_failed_stage_lies_in_the_store_where_the_message_says(s3_u
 
 def test_a_server_that_is_not_there_is_one_error_within_seconds(s3: S3, tmp_path: Path) -> None:
     words = ["run", f"{ROOT}/tests/pipeline/toys.py:line", "--store", "s3://bucket/store"]
-    words += ["--executor", "inline", "--tracker", "none"]
+    words += ["--on", "inline", "--tracker", "none"]
     nowhere = {**os.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "XDG_CACHE_HOME": str(tmp_path)}
     began = time.monotonic()
     done = subprocess.run(

@@ -55,7 +55,7 @@ def corpusmill(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    plain = ("--executor", "inline", "--tracker", "none", "--store", "store")
+    plain = ("--on", "inline", "--tracker", "none", "--store", "store")
     return corpusmill(home, "run", "chains.py:chain", *plain, *words)
 
 

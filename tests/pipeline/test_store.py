@@ -178,7 +178,7 @@ def test_a_manifest_of_a_newer_schema_asks_for_an_upgrade(tmp_path: Path, novel:
     made = execute(line(), tmp_path).manifests["say"]
     path = tmp_path / "say" / made.key / made.attempt / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99, **novel}))
-    with pytest.raises(StoreError, match="manifest of schema 99, and this corpusmill reads schemas up to 3\n.*upgrade"):
+    with pytest.raises(StoreError, match="manifest of schema 99, and this corpusmill reads schemas up to 4\n.*upgrade"):
         execute(line(), tmp_path)
 
 

@@ -108,7 +108,7 @@ def test_a_disk_that_fills_at_any_record_is_one_error_and_no_traceback(tmp_path:
         with (root / "ballast").open("wb") as file:
             file.write(b"x" * (2**20 - free))
         toys = ROOT / "tests" / "pipeline" / "toys.py"
-        words = ["run", f"{toys}:line", "--store", str(root), "--executor", "inline", "--tracker", "none"]
+        words = ["run", f"{toys}:line", "--store", str(root), "--on", "inline", "--tracker", "none"]
         done = subprocess.run(
             [Path(sys.executable).parent / "corpusmill", *words], capture_output=True, text=True, cwd=tmp_path
         )
