@@ -21,7 +21,9 @@ SOURCE = "collect-tales"
 DOWN = ("filter-tales", "dedup", "encode", "pretrain", "sft", "dpo", "quantize")
 """From the source to the model: each is a link on the page of the one before."""
 RUN = re.compile(r"^\d{8}-\d{6}-\w+$")
-SHOWN = "all => all.filter(one => one.complete && one.naturalWidth).map(one => new URL(one.src).searchParams.get('path'))"
+SHOWN = (
+    "all => all.filter(one => one.complete && one.naturalWidth).map(one => new URL(one.src).searchParams.get('path'))"
+)
 LOOK_MS = 1500
 
 
