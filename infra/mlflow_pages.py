@@ -10,9 +10,9 @@ from infra import mlflow_page as page
 from infra.mlflow_child import Child
 from infra.mlflow_holdings import held, holdings
 from infra.mlflow_lineage import Lineage
-from infra.mlflow_pictures import FUNNEL, GRAPH, LOSS, PAGE
+from infra.mlflow_pictures import FUNNEL, GRAPH, LOSS, PAGE, hops_of
 from infra.mlflow_version_page import version_page
-from pipeline.lineage import above, web
+from pipeline.lineage import above
 from pipeline.manifest import Manifest
 from pipeline.store import Store, place_of
 from pipeline.tracker import RunRecord
@@ -80,10 +80,7 @@ class Pages:
     def _held(self, made: Manifest) -> str:
         """What an attempt holds of each source, as far as the manifests of this run tell; it never changes."""
         if made.attempt not in self._holds:
-            known = {
-                place_of(one.manifest): one.manifest for one in self._children.values() if one.manifest is not None
-            }
-            hops = web(known, [place_of(made)])
+            hops = hops_of(self._children, made)
             self._holds[made.attempt] = held(holdings(hops[place_of(made)], hops, self._linked), HELD)
         return self._holds[made.attempt]
 
