@@ -1,10 +1,10 @@
 """What telling MLflow costs: a minute's 10,000 points do not back up, a stage takes no longer, and the demo's run hardly does.
 
 Goal: the points of a minute told within 5 s of its end; at most 50 ms of stage time added to each stage; at most 5% of the demo's
-wall time. The first two are measured on a chain of stages in the driver's process, the dearest case, told and untold by turns; the
-start of MLflow, once in a run, stands beside and is part of the demo's share. Beside wall times, which move with the machine, stand the CPU-seconds of all that tells: no stage can lose more than those, even where
-every core is wanted. The demo is run once, told; its share is those CPU-seconds, as if none had been spare, and what its end waits
-for MLflow. About eleven minutes.
+wall time. The first two are measured on a chain of stages in the driver's process, the dearest case, told and untold by turns;
+MLflow's start, once in a run, stands beside it and is part of the demo's share. Wall times move with the machine: beside them stand
+the CPU-seconds of all that tells, for no stage can lose more than those, even where every core is wanted. The demo is run once, told;
+its share is those CPU-seconds, as if none had been spare, and what its end waits for MLflow. About eleven minutes.
 """
 
 import json
