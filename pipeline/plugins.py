@@ -37,5 +37,10 @@ def executor_at(place: str) -> Any:
 
 
 def trackers_of(name: str, store: Any) -> Sequence[Any]:
-    """The trackers that ``--tracker`` names, for this store."""
-    return [] if name == "none" else [load("trackers", name, beside=["none"])(store.url)]
+    """The trackers that ``--tracker`` names, for this store, told from a process of their own."""
+    from pipeline.apart import Apart
+
+    if name == "none":
+        return []
+    load("trackers", name, beside=["none"])  # whether it is there is known before anything starts
+    return [Apart(name, store.url)]
