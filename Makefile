@@ -74,9 +74,10 @@ $(DEMO): pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) $(INSTALL) --no-build-isolation -e '.[all]' && \
 	echo "install: $$(( $$(date +%s) - from )) s" && touch $@
 
-$(DEV): $(DEMO)
+$(DEV): $(DEMO) tests/skypilot.txt
 	@echo "install: what the tests need" && \
-	$(PIP) $(INSTALL) --no-build-isolation -e '.[all,dev]' && touch $@
+	$(PIP) $(INSTALL) --no-build-isolation -e '.[all,dev]' && \
+	$(PIP) install --no-compile --no-deps --upgrade --target .venv/skypilot -r tests/skypilot.txt && touch $@
 
 nodes: $(DEV)
 	@$(BIN)/python -m tests.chaos.nodes $(DIALS)

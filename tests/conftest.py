@@ -13,10 +13,23 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
+    from infra.modal_executor import ModalExecutor
     from infra.ray_executor import RayExecutor
+    from tests.modal_servicer.service import Service
     from tests.s3 import S3
 
-FOREIGN = ("AWS_", "CORPUSMILL_", "MLFLOW_", "RAY_", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+FOREIGN = (
+    "AWS_",
+    "MODAL_",
+    "CORPUSMILL_",
+    "MLFLOW_",
+    "RAY_",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "WORLD_SIZE",
+    "RANK",
+    "LOCAL_RANK",
+)
 
 COVERAGE = ("COVERAGE_", "COV_")
 
@@ -90,3 +103,31 @@ def ray_executor() -> Iterator[RayExecutor]:
     executor = RayExecutor(cpus=2)
     yield executor
     executor.close(cancel=True)
+
+
+@pytest.fixture(scope="session")
+def _modal_workspace() -> Iterator[Service]:
+    """One workspace of the servicer's for the whole session."""
+    from tests.modal_servicer.service import servicer
+
+    with servicer() as one:
+        yield one
+
+
+@pytest.fixture
+def modal_service(_modal_workspace: Service) -> Iterator[Service]:
+    """The workspace, with this process's client connected to it."""
+    with _modal_workspace.connected():
+        yield _modal_workspace
+    _modal_workspace.check()
+
+
+@pytest.fixture
+def modal_executor(modal_service: Service) -> Iterator[ModalExecutor]:
+    """An executor that takes the servicer for Modal, with a Volume of its own."""
+    from tests.on_modal import an_executor, why_not
+
+    if why := why_not():
+        pytest.skip(why)
+    with an_executor() as executor:
+        yield executor

@@ -148,7 +148,9 @@ def test_a_person_clicks_from_the_champion_to_a_raw_source_and_back_down_to_the_
 ) -> None:
     with walk.served(str(whole.store)) as address:
         met = walk.walk(address, "smallest", tmp_path)
-    assert met == ["Version 1", walk.SOURCE, *walk.DOWN]
+    *way, run, graph, funnel, loss = met
+    assert way == ["Version 1", walk.SOURCE, *walk.DOWN] and walk.RUN.match(run)
+    assert (graph, funnel, loss) == ("graph.svg", "funnel.svg", "loss.svg"), "the pictures on the page of the run"
 
 
 STEPS = "steps=60"
