@@ -32,7 +32,6 @@ def test_modals_command_line_deploys_lists_and_stops(service: Service) -> None:
     assert "App deployed" in command(service, "deploy", str(SHOP))
     (app,) = json.loads(command(service, "app", "list", "--json"))
     assert (app["description"], app["state"]) == ("shop", "deployed")
-    assert "store" in command(service, "volume", "list")
     command(service, "app", "stop", "--yes", "shop")
     with pytest.raises(modal.exception.NotFoundError):
         modal.Function.from_name("shop", "square").hydrate()
