@@ -20,14 +20,16 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 MEASURED := PYTHONPATH="$(CURDIR):$(CURDIR)/tests/measure"
 
-.PHONY: help demo test lint unit bench chaos constraints clean
+.PHONY: help demo test lint unit elsewhere bench chaos nodes constraints clean
 
 help:
 	@echo "make demo          set up, then raw pages to a model that answers ($(BIN)/corpusmill run quickstart)"
 	@echo "make test          set up, then every check and test"
+	@echo "make elsewhere     the tests on three nodes, on rented machines and under kills: CI runs them too"
 	@echo "make lint          ruff, mypy and the import contracts"
 	@echo "make bench NAME=…  one benchmark beside its peers; without NAME, their list"
 	@echo "make chaos         kill -9 everywhere, KILLS=$(KILLS) times, drawn from SEED=$(SEED): every run ends in the same digests"
+	@echo "make nodes         the demo on three machines in network namespaces (Linux, root), two of which are lost: the same digests"
 	@echo "make constraints   write constraints.txt from what .venv holds"
 	@echo "make clean         remove .venv and the caches; the store .corpusmill stays"
 
@@ -45,7 +47,11 @@ lint: $(DEV)
 
 unit: $(DEV)
 	@rm -f .coverage .coverage.*
-	$(MEASURED) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --durations=10
+	$(MEASURED) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not elsewhere" \
+	--cov --cov-report=term:skip-covered --durations=10
+
+elsewhere: $(DEV)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m elsewhere --durations=10
 
 bench: $(DEV)
 	@$(BIN)/python -m bench $(NAME)
@@ -72,6 +78,9 @@ $(DEV): $(DEMO) tests/skypilot.txt
 	@echo "install: what the tests need" && \
 	$(PIP) $(INSTALL) --no-build-isolation -e '.[all,dev]' && \
 	$(PIP) install --no-compile --no-deps --upgrade --target .venv/skypilot -r tests/skypilot.txt && touch $@
+
+nodes: $(DEV)
+	@$(BIN)/python -m tests.chaos.nodes $(DIALS)
 
 constraints:
 	@{ sed -n '/^#/p' constraints.txt; \

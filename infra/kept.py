@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from infra import keeper
-from infra.ray_environment import for_client, for_ray
+from infra.ray_environment import away, for_client, for_ray
+from infra.shipped import pack, place_of
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """Just above Ray's least: data travels through the store, never through Ray's."""
 LONGEST_FOLDER = 40
 """Characters that Ray's folder may have: it adds up to 64 for its sockets, whose names end at 104 on macOS."""
 CLOSE_SECONDS = 20.0
+START_SECONDS = (100.0, 300.0)
+"""That each try may take: Ray is ready in 4 to 11 s on two idle cores, Ray Serve in 10 to 20; now and then it never is."""
 
 
 class Kept:
@@ -83,11 +87,39 @@ class RayHost(Kept):
             "folder": f"{folder}/r",
             "object_store_memory": OBJECT_STORE_BYTES,
         }
+        if address:
+            self.settings |= {"code": f"{folder}/code.zip", "driver": away(place_of(Path.cwd()))}
+            self._pack(folder)
         self.channel, theirs = socket.socketpair()
         with theirs:
             words = [sys.executable, "-P", "-m", module, str(theirs.fileno())]
             environment = for_client() if address else for_ray(cpus)
             super().__init__(words, log=self.log, environment=environment, folder=folder, channel=theirs)
+
+    def _pack(self, folder: Path) -> None:
+        try:
+            pack(folder / "code.zip")
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def answer(self, seconds: float) -> dict[str, Any]:
+        """The first thing that it says: that it is ready, or what was `lost`, and whether to try `again`."""
+        found = b""
+        self.channel.settimeout(seconds)
+        try:
+            while not found.endswith(b"\n"):
+                part = self.channel.recv(1)
+                if not part:
+                    raise ConnectionError
+                found += part
+        except TimeoutError:
+            return {"lost": f"not ready within {seconds:.0f} s", "again": True}
+        except OSError:
+            return {"lost": "its host process died", "again": True}
+        self.channel.settimeout(None)
+        said: dict[str, Any] = json.loads(found)
+        return said
 
     def send(self, message: dict[str, Any]) -> None:
         """Send one line. To a host that has gone it does nothing: whoever reads the channel learns of its end."""
@@ -100,3 +132,18 @@ class RayHost(Kept):
             self.channel.shutdown(socket.SHUT_RDWR)
         super().close()
         self.channel.close()
+
+
+def begun(start: Callable[[], RayHost]) -> tuple[RayHost, dict[str, Any]]:
+    """The host that `start` starts, and its first answer; one that is not ready, but may be another time, is started once more."""
+    for last, seconds in zip((False, True), START_SECONDS, strict=True):
+        host = start()
+        try:
+            answer = host.answer(seconds)
+        except BaseException:  # who stops now leaves nothing behind
+            host.close()
+            raise
+        if last or not answer.get("again"):
+            break
+        host.close()
+    return host, answer

@@ -8,17 +8,27 @@ import secrets
 import sys
 from pathlib import Path
 
+from infra.shipped import unpacked
+
 DRIVER = "CORPUSMILL_DRIVER"
 
 
 def for_client() -> dict[str, str]:
     """The driver's environment for a cluster of somebody's: its token (RAY_AUTH_MODE, RAY_AUTH_TOKEN) is the person's to give."""
-    return {**_own(), "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": import_path()}
+    return {**_own(), "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": _import_path()}
 
 
-def import_path() -> str:
+def _import_path() -> str:
     """What this process can import from, as PYTHONPATH."""
     return os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+
+
+def away(place: str) -> str:
+    """What a worker of somebody's cluster needs to know: where in the code that was sent the driver's current folder is.
+
+    Nothing else of the driver's environment is sent, for Ray shows it to whoever sees the cluster: a node has its own.
+    """
+    return json.dumps({"shipped": place})
 
 
 def _own() -> dict[str, str]:
@@ -41,14 +51,19 @@ def for_ray(cpus: int) -> dict[str, str]:
         "RAY_gcs_server_port_wait_time_s": "240",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "PYTHONPATH": import_path(),
+        "PYTHONPATH": _import_path(),
         DRIVER: json.dumps({"cwd": os.getcwd(), "pythonpath": os.environ.get("PYTHONPATH")}),
     }
 
 
 def enter() -> None:
-    """Make this worker's current folder and PYTHONPATH those of the driver, once; Ray starts in its own folder."""
+    """Make this worker's current folder and import path those of the driver, once; Ray starts in a folder of its own."""
     driver = json.loads(os.environ.pop(DRIVER, "{}"))
+    if "shipped" in driver:
+        sys.path.extend(unpacked(Path.cwd()))
+        if driver["shipped"] and Path(driver["shipped"]).is_dir():
+            os.chdir(driver["shipped"])
+        return
     if not driver:
         return
     os.environ.pop("PYTHONPATH", None)

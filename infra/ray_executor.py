@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
 
-from infra.kept import RayHost
+from infra.kept import RayHost, begun
 from infra.ray_faults import AGAIN, ended, manifest_in
 from pipeline.errors import CorpusmillError, StageFailed, UsageError
 from pipeline.executor import check_room
@@ -23,9 +23,6 @@ from pipeline.job import Job
 from pipeline.machine import machine
 from pipeline.manifest import Manifest
 from pipeline.resources import Resources
-
-START_SECONDS = 100.0
-"""Ray is ready in 4 to 11 s on two idle cores; now and then it never is, and a second one is."""
 
 
 class RayFuture(Future[Manifest]):
@@ -39,8 +36,8 @@ class RayFuture(Future[Manifest]):
 class RayExecutor:
     """Runs jobs on a local Ray cluster of `cpus` cores (all by default), or on the one whose Ray Client server is at `address`.
 
-    Such a cluster (``ray://HOST:10001``) stays as it is when the run ends. It needs the same versions of Python and Ray,
-    the code at the same import path, and a store that both reach.
+    Such a cluster (``ray://HOST:10001``) stays as it is when the run ends. It needs the same versions of Python and Ray and
+    the installed packages, and a store that both reach; the code is sent.
     """
 
     name = "ray"
@@ -54,13 +51,13 @@ class RayExecutor:
         self.gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
         self.memory = float(machine()["memory_gib"])
         mine = {"cpus": self.cpus, "gpus": self.gpus, "memory_gib": self.memory}
-        self.room: Mapping[str, float] = {} if address else mine  # a cluster's own links look what its nodes have
+        self.room: Mapping[str, float] = {} if address else mine  # a cluster may get what it does not have
         self._lock = threading.RLock()
         self._pending: dict[int, RayFuture] = {}
         self._count = 0
         self._host: RayHost | None = None
         self._listener: threading.Thread | None = None
-        self._lost = ""
+        self._lost, self._mend = "", AGAIN
 
     def check(self, label: str, resources: Resources) -> None:
         """Nothing beyond `room`: what the nodes of a cluster have is known once they are asked."""
@@ -87,30 +84,20 @@ class RayExecutor:
         return ended(parent.result())
 
     def _start(self) -> RayHost:
-        for last in (False, True):
-            host = RayHost(
-                "infra.ray_host", cpus=self.cpus, gpus=self.gpus, memory_gib=self.memory, address=self.address
-            )
-            self._host = host  # so that who stops now closes it
-            host.send(host.settings)
-            if last or self.address or self._began(host.channel):
-                break
-            self._host = None
-            host.close()
-        self._listener = threading.Thread(target=self._listen, args=[host.channel], name="ray-answers", daemon=True)
+        self._host, answer = begun(self._begin)
+        if "lost" in answer:
+            self._lost, self._mend = answer["lost"], answer.get("mend", AGAIN)
+            return self._host
+        self._listener = threading.Thread(
+            target=self._listen, args=[self._host.channel], name="ray-answers", daemon=True
+        )
         self._listener.start()
-        return host
+        return self._host
 
-    def _began(self, channel: socket.socket) -> bool:
-        """Whether Ray said something, be it that it does not start, before it was too late."""
-        channel.settimeout(START_SECONDS)
-        try:
-            channel.recv(1, socket.MSG_PEEK)
-        except TimeoutError:
-            return False
-        finally:
-            channel.settimeout(None)
-        return True
+    def _begin(self) -> RayHost:
+        host = RayHost("infra.ray_host", cpus=self.cpus, gpus=self.gpus, memory_gib=self.memory, address=self.address)
+        host.send(host.settings)
+        return host
 
     def _listen(self, channel: socket.socket) -> None:
         lost = "Ray stopped before it ended"
@@ -141,7 +128,7 @@ class RayExecutor:
             futures = list(self._pending.values())
             self._pending.clear()
         for future in futures:
-            future.set_exception(StageFailed(f"stage {future.label!r}: {self._lost}", mend=AGAIN))
+            future.set_exception(StageFailed(f"stage {future.label!r}: {self._lost}", mend=self._mend))
 
     def close(self, *, cancel: bool = False) -> None:
         """Shut Ray down and wait until all its processes ended; without `cancel`, after the jobs that still run."""
@@ -157,4 +144,4 @@ class RayExecutor:
         host.close()
         if self._listener is not None:
             self._listener.join()
-        self._host, self._listener, self._lost = None, None, ""
+        self._host, self._listener, self._lost, self._mend = None, None, "", AGAIN

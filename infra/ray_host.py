@@ -5,8 +5,8 @@ Each job's ObjectRef is an argument of the jobs after it: Ray holds the dag. A d
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 import os
 import signal
 import socket
@@ -17,23 +17,16 @@ import traceback
 from typing import Any
 
 import ray
-from ray._private import node as ray_node
-from ray._private import services as ray_services
 from ray._private import worker as ray_worker
 
 from infra import ray_jobs
-from infra.ray_environment import import_path
+from infra.ray_start import knock, start, why_not
 
 BEAT_SECONDS = 0.2
-FOREVER_MS = 10**9
-PATIENCE_SECONDS = 240
-"""How long a process of Ray's may take to start: four times Ray's own limit, for machines that are busy."""
-CLIENT_TRIES = 3
 END_SECONDS = 10.0
 """How long Ray may take to shut down; a keeper that lives is less patient."""
+KNOCK_SECONDS, SILENT_SECONDS = 10.0, 60.0
 VITAL = ("raylet", "gcs_server")
-NEEDLESS = ("start_api_server", "start_monitor", "start_log_monitor")
-ADAPTED = ("resolve_ip_for_localhost", "get_node")
 
 
 class Host:
@@ -49,16 +42,18 @@ class Host:
     def serve(self) -> None:
         """Start Ray as the first line says, submit what comes, and shut Ray down at the end of the stream."""
         with self._channel.makefile("rb") as lines:
+            settings = json.loads(lines.readline())
             try:
-                start(json.loads(lines.readline()))
-                self._links = ray_jobs.LINKS.remote()
+                start(settings)
+                self._links = ray_jobs.links(joined=bool(settings["address"]))
             except Exception as fault:  # whatever keeps Ray from starting is told in the driver's words
                 traceback.print_exc()
-                said = (str(fault).strip() or repr(fault)).splitlines()
-                self._lost(f"Ray did not start: {' … '.join(dict.fromkeys((said[0], said[-1])))}")
+                self._send(why_not(fault, settings["address"]))
                 return
             self._send({"ready": True})
             threading.Thread(target=self._watch, name="watch", daemon=True).start()
+            if settings["address"]:
+                threading.Thread(target=self._knock, args=[settings["address"]], name="knock", daemon=True).start()
             for line in lines:
                 self._submit(json.loads(line))
         # The keeper may be dead, and Ray hang: all but Ray's workers, which end with it, are of this process's group.
@@ -94,6 +89,17 @@ class Host:
             if not waiting:
                 pause.wait(BEAT_SECONDS)
 
+    def _knock(self, address: str) -> None:
+        """Of a head that lost its power nobody says that it has gone: it is lost once it has given no answer for a while."""
+        answered = time.monotonic()
+        while time.monotonic() - answered < SILENT_SECONDS:
+            time.sleep(KNOCK_SECONDS)
+            with contextlib.suppress(ConnectionError):
+                knock(address)
+                answered = time.monotonic()
+        self._lost(f"the head of the cluster at {address} gives no answer")
+        os._exit(1)
+
     def _answer(self, ref: ray.ObjectRef[str]) -> None:
         with self._lock:
             number, label = self._waiting.pop(ref)
@@ -108,74 +114,6 @@ class Host:
 
     def _send(self, message: dict[str, Any]) -> None:
         self._channel.sendall(json.dumps(message).encode() + b"\n")
-
-
-def start(settings: dict[str, Any]) -> None:
-    """Join the cluster at an address, or start a private local one on loopback, whose workers stay warm for its whole life."""
-    if settings["address"]:
-        _join(settings["address"])
-        return
-    _adapt()
-    ray.init(
-        address="local",
-        num_cpus=settings["cpus"],
-        num_gpus=settings["gpus"],
-        _memory=settings["memory"],
-        object_store_memory=settings["object_store_memory"],
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        logging_level=logging.ERROR,
-        _temp_dir=settings["folder"],
-        _node_ip_address="127.0.0.1",
-        _system_config={
-            "idle_worker_killing_time_threshold_ms": FOREVER_MS,
-            "enable_metrics_collection": False,
-            "task_oom_retries": 1,
-            "worker_register_timeout_seconds": PATIENCE_SECONDS,
-            "health_check_failure_threshold": 20,
-        },
-    )
-
-
-def _join(address: str) -> None:
-    """Become a client; Ray's server for one sometimes dies as it starts, and the next does not."""
-    environment = {"env_vars": {"PYTHONPATH": import_path()}}
-    for left in reversed(range(CLIENT_TRIES)):
-        try:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
-            return
-        except (RuntimeError, ConnectionError):
-            if not left:
-                raise
-            traceback.print_exc()
-            time.sleep(1)
-
-
-def _adapt() -> None:
-    """Fit Ray to one machine: nothing listens beyond loopback, nothing starts that only a cluster needs, a slow start is borne.
-
-    Web API, autoscaler and log monitor are half of the CPU time of Ray's start. Ray has no settings for these three.
-    """
-    for place, name in (*((ray_node.Node, name) for name in NEEDLESS), *((ray_services, name) for name in ADAPTED)):
-        if not hasattr(place, name):
-            raise RuntimeError(f"this version of Ray has no {name}: use one that the constraints file allows")
-    for name in NEEDLESS:
-        setattr(ray_node.Node, name, lambda *_, **__: None)
-    ray_services.resolve_ip_for_localhost = lambda host: host
-    ask: Any = ray_services.get_node
-
-    def patient(address: str, node: str) -> Any:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                return ask(address, node)
-            except RuntimeError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-
-    ray_services.get_node = patient
 
 
 def main() -> None:

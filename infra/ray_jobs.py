@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import ray
 
+from infra import ray_room
 from infra.ray_backend import RayBackend
 from infra.ray_environment import enter
 from infra.ray_faults import AGAIN, ended, failed, fault_in, manifest_in
@@ -21,18 +23,24 @@ from pipeline.resources import Resources
 BUSY = "busy"
 """In place of an end: another run is making the same, and this job gave its CPUs back."""
 BUSY_SECONDS = 2.0
+LOOK_SECONDS = 5.0
+"""Between two looks whether the cluster has a machine that can take a stage."""
 
 GRACE_SECONDS = 5.0
 """How long a stage may take to end itself at its limit: one that is stuck in C code never does."""
+HEAD = "node:__internal_head__"
+"""A resource that Ray gives to the head of a cluster, and to no other node."""
 
 
 class Links:
     """One asynchronous actor for every link of a run: a link that waits costs no process.
 
-    Ray calls `link` once the parents' ends, its arguments, are there; it starts the job only if it must run.
+    Ray calls `link` once the parents' ends, its arguments, are there; it starts the job only if it must run. `joined` where
+    the cluster was there before, may lose machines and get new ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, joined: bool = False) -> None:
+        self._joined = joined
         self._running: dict[str, Any] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._overdue: set[str] = set()
@@ -57,15 +65,10 @@ class Links:
 
     async def _run(self, job: Job, text: str, parents: Sequence[str]) -> str:
         asked = Resources.model_validate(job.resources)
-        task = EXECUTE.options(
-            name=job.label,
-            num_cpus=asked.cpus,
-            num_gpus=asked.gpus,
-            memory=int(asked.memory_gib * 2**30) or None,
-            max_retries=asked.retries,
-        )
+        task = EXECUTE.options(name=job.label, **ray_room.options(asked, self._joined))
         ticket = uuid.uuid4().hex
         self._running[ticket] = task.remote(text, list(parents), ray.get_runtime_context().current_actor, ticket)
+        watch = asyncio.create_task(self._watch(job, asked)) if self._joined else None
         try:
             return str(await self._running[ticket])
         except ray.exceptions.RayError as fault:
@@ -74,9 +77,24 @@ class Links:
             cause = getattr(fault, "cause", None)
             return failed(cause) if isinstance(cause, CorpusmillError) else lost(f"stage {job.label!r}", fault)
         finally:
+            if watch:
+                watch.cancel()
             await self.ends(ticket)
             self._overdue.discard(ticket)
             del self._running[ticket]
+
+    async def _watch(self, job: Job, asked: Resources) -> None:
+        """Tell, whenever it comes to that, what a machine must have that can take the stage: now, or after one was lost."""
+        told = ""
+        while True:
+            try:
+                why = await asyncio.to_thread(ray_room.awaited, asked)
+                if why and why != told:
+                    await asyncio.to_thread(ray_room.tell, job, why)
+                told = why
+            except Exception:  # the stage goes on without being told of
+                traceback.print_exc()
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def begins(self, ticket: str, minutes: float) -> None:
         """The stage of `ticket` begins, perhaps once more; where it does not end in time, its worker is killed."""
@@ -131,6 +149,11 @@ def lost(what: str, fault: Exception) -> str:
 def _first(fault: Exception) -> str:
     cause = getattr(fault, "cause", None) or fault
     return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"
+
+
+def links(*, joined: bool) -> Any:
+    """The actor of a run's links, on the head, where no other machine's loss takes it; should it die, it starts anew."""
+    return LINKS.options(resources={HEAD: 0.001}).remote(joined)
 
 
 EXECUTE: Any = ray.remote(retry_exceptions=False)(execute)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from infra import kept
 from infra.kept import RayHost
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.machine import machine
-
-START_SECONDS = 100.0
-"""Ray Serve is ready in 10 to 20 s on two idle cores; now and then it never is, and a second Ray is."""
-TRIES = 2
 
 
 class ServeCluster:
@@ -37,38 +32,20 @@ class ServeCluster:
             raise UsageError(
                 "serving on Ray needs the package ray", mend="pip install 'corpusmill[ray]', or add --no-ray"
             ) from None
-        has = machine()
-        for left in reversed(range(TRIES)):
-            self._host = host = RayHost(
-                "infra.serve_host", cpus=int(has["cpus"]), gpus=0, memory_gib=float(has["memory_gib"])
-            )
-            try:
-                host.send({**self._settings, "ray": host.settings, "seconds": START_SECONDS})
-                if self._ready(host, last=not left):
-                    break
-            except BaseException:
-                self.close()
-                raise
+        self._host, answer = kept.begun(self._start)
+        if "lost" in answer:
+            log = _keep_log(self._host.log)
             self.close()
+            raise CorpusmillError(
+                f"the service did not start on Ray: {answer['lost']}", mend=f"see {log}, or serve without Ray: --no-ray"
+            )
         return self
 
-    def _ready(self, host: RayHost, *, last: bool) -> bool:
-        """Whether the service answers; False where it took too long and another try is left."""
-        host.channel.settimeout(START_SECONDS)
-        try:
-            answer = json.loads(_read_line(host.channel) or b"{}")
-        except TimeoutError:
-            if not last:
-                return False
-            answer = {"lost": f"not ready within {START_SECONDS:.0f} s, {TRIES} times"}
-        if not answer.get("ready"):
-            kept = _keep_log(host.log)
-            raise CorpusmillError(
-                f"the service did not start on Ray: {answer.get('lost', 'its host process died')}",
-                mend=f"see {kept}, or serve without Ray: --no-ray",
-            )
-        host.channel.settimeout(None)
-        return True
+    def _start(self) -> RayHost:
+        has = machine()
+        host = RayHost("infra.serve_host", cpus=int(has["cpus"]), gpus=0, memory_gib=float(has["memory_gib"]))
+        host.send({**self._settings, "ray": host.settings, "seconds": kept.START_SECONDS[0]})
+        return host
 
     def wait(self) -> None:
         """Return never but by Ctrl-C; raises CorpusmillError where the service dies."""
@@ -84,17 +61,6 @@ class ServeCluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _read_line(channel: socket.socket) -> bytes:
-    """What came up to the end of a line; nothing where the host ended before."""
-    found = b""
-    while not found.endswith(b"\n"):
-        part = channel.recv(65536)
-        if not part:
-            return b""
-        found += part
-    return found
 
 
 def _keep_log(log: Path) -> Path:

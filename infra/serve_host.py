@@ -12,7 +12,7 @@ from typing import Any
 
 from ray import serve
 
-from infra.ray_host import start
+from infra.ray_start import start
 
 REQUEST_SECONDS = 600.0
 
@@ -49,13 +49,15 @@ def main() -> None:
     with channel.makefile("rb") as lines:
         settings = json.loads(lines.readline())
         faulthandler.dump_traceback_later(settings["seconds"] * 0.9)  # the log says where it hung
+        begun = False
         try:
             start(settings["ray"])
+            begun = True
             deploy(settings["folder"], settings["host"], settings["port"], settings["replicas"])
             answer: dict[str, Any] = {"ready": True}
         except Exception as fault:  # whatever keeps it from starting is told in the driver's words
             traceback.print_exc()
-            answer = {"lost": _last_line(fault)}
+            answer = {"lost": _last_line(fault), "again": not begun}
         faulthandler.cancel_dump_traceback_later()
         channel.sendall(json.dumps(answer).encode() + b"\n")
         lines.read()

@@ -13,7 +13,7 @@ from pipeline.selection import drift_line
 from pipeline.tables import dollars, duration, style, table
 
 if TYPE_CHECKING:
-    from pipeline.run import Outcome
+    from pipeline.outcome import Outcome
 
 STATES = {"cached": "green", "run": "yellow", "drift": "cyan", "depends": "yellow"}
 ENDS = {"finished": "green", "cached": "green", "failed": "red", "stopped": "yellow", "skipped": "dim"}

@@ -12,7 +12,7 @@ from pipeline.stage import Stage, leaves
 from pipeline.withheld import holds_password
 
 if TYPE_CHECKING:
-    from pipeline.run import Outcome
+    from pipeline.outcome import Outcome
 
 Summary = Callable[["Outcome"], list[str]]
 

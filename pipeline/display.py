@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pipeline.accounts import ENDS, end_lines, plan_lines
 from pipeline.events import Event
 from pipeline.manifest import Manifest
+from pipeline.outcome import Outcome
 from pipeline.plan import Plan
-from pipeline.run import Outcome
 from pipeline.tables import coloured, duration, figure, style
 from pipeline.tracker import State
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 QUIET_SECONDS = 10.0
 STARTING = "starting"
 """What the first bar is called until a stage has begun."""
+ELSEWHERE = "another run is making it; waiting"
 
 
 class Display:
@@ -34,7 +35,7 @@ class Display:
         self._live: _Bars | None = None
         self._told: dict[str, float] = {}
         self._started: dict[str, float] = {}
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, str] = {}
         self._first: dict[tuple[str, int], tuple[float, int]] = {}
         self._metrics: dict[str, dict[str, float]] = {}
         self.done: set[str] = set()
@@ -86,15 +87,16 @@ class Display:
             self.done.add(label)
         if state in ("started", "resumed"):
             self._started[label] = at
+            self._waiting.pop(label, None)
             if self._live:
                 self._live.add(label)
             if state == "resumed":
                 self.line(f"  {label}: goes on from where it was stopped")
             elif not self._live:
                 self.line(f"  {label} …")
-        elif state == "waiting" and label not in self._waiting:
-            self._waiting.add(label)
-            self.line(f"  {label}: another run is making it; waiting")
+        elif state == "waiting" and self._waiting.get(label) != (why := data.get("why", ELSEWHERE)):
+            self._waiting[label] = why
+            self.line(f"  {label}: {why}")
 
     def _progress(self, label: str, at: float, data: dict[str, Any]) -> None:
         text = "  ".join(f"{name} {figure(value)}" for name, value in self._metrics.get(label, {}).items())

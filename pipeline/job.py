@@ -20,7 +20,7 @@ from pipeline import canonical, digest
 from pipeline.code import code_of
 from pipeline.context import Backend, Context, Serial
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError
-from pipeline.extension import States, candidates
+from pipeline.extension import States, candidates, find
 from pipeline.lease import Busy
 from pipeline.limits import Limits
 from pipeline.machine import Meter, environment, machine
@@ -117,6 +117,14 @@ class Job(BaseModel):
         found = store.in_force(stage.stage_name(), self._key(stage, inputs), self._code(stage).digest)
         return None if found is None or store.is_dropped(found) else found
 
+    def goes_on_from(self, inputs: Sequence[Manifest]) -> Manifest | None:
+        """The attempt whose state this job would go on from, if its store holds one."""
+        store, stage = Store(self.store), self._drawn()
+        if not stage.extends or self.force:
+            return None
+        made, code = store.of_stage(stage.stage_name()), self._code(stage).digest
+        return find(stage, canonical.settings(stage), self._digests(inputs), code, made, store)
+
     def execute(
         self, inputs: Sequence[Manifest], *, executor: str, backend: Backend = ALONE, since: float | None = None
     ) -> Manifest:
@@ -145,8 +153,10 @@ class Job(BaseModel):
         return self.load({place: Path(place) for place in self.inputs})
 
     def _key(self, stage: Stage[Any], inputs: Sequence[Manifest]) -> str:
-        digests = {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
-        return canonical.key_of(stage.stage_name(), self._as_planned(stage), digests)
+        return canonical.key_of(stage.stage_name(), self._as_planned(stage), self._digests(inputs))
+
+    def _digests(self, inputs: Sequence[Manifest]) -> dict[str, str]:
+        return {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
 
     def _as_planned(self, stage: Stage[Any]) -> dict[str, Any]:
         """The planned settings, which must be those that hold now: a source may have been edited since."""
@@ -184,10 +194,10 @@ class Job(BaseModel):
 
         manifest = found()
         if manifest is None:
-            limits = Limits(store, self.run, self.label, stage.resources.minutes, self.max_cost)
+            limits = Limits(store, self.run, self.label, stage.resources.minutes, self.max_cost, here.backend.look)
             limits.spending.look()
             limits.look()
-            with store.attempt(stage.stage_name(), key, code.digest, waiting) as attempt:
+            with store.attempt(stage.stage_name(), key, code.digest, waiting, f"{self.run}/{self.label}") as attempt:
                 manifest = found()
                 if manifest is None:
                     return self._make(store, emit, stage, attempt, code, inputs, limits, here)
@@ -254,8 +264,7 @@ class Job(BaseModel):
         """What this attempt may go on from: nothing of another where it is to be built anew, though it is there."""
         anew = self.force and store.holds(store.attempts(attempt.stage, attempt.key))
         made = store.of_stage(attempt.stage) if stage.extends and not anew else []
-        digests = {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
-        shorter = list(candidates(stage, canonical.settings(stage), digests, code.digest, made, store))
+        shorter = list(candidates(stage, canonical.settings(stage), self._digests(inputs), code.digest, made, store))
         return States(attempt.workspace, stage.continues_until(), shorter, store.resume)
 
     def _input_records(self, inputs: Sequence[Manifest]) -> dict[str, InputRecord]:

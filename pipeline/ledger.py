@@ -22,6 +22,8 @@ SILENT_SECONDS = 30.0
 """A run of another machine that has told nothing for so long is taken for dead: a heartbeat comes every few seconds."""
 
 R = TypeVar("R", bound=BaseModel)
+HANDLE = "detached.json"
+"""In the folder of a run that was handed over to a driver elsewhere."""
 SETTLED = "account.json"
 """The account of a run that is over, as one record."""
 
@@ -153,6 +155,8 @@ def attempts(store: Store, run: str) -> dict[str, str]:
 
 
 def _alive(store: Store, run: str, last: float) -> bool:
+    if store.files.exists(f".runs/{run}/{HANDLE}"):  # its driver is elsewhere, and says so itself when it ends
+        return True
     lock = store.logs(run).with_name("lease")
     return is_held(lock) if lock.exists() else time.time() - last < SILENT_SECONDS
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import StageFailed, Stopped
@@ -17,11 +17,26 @@ LOOK_SECONDS = 1.0
 """Between two looks into a remote store; a local one is cheap to ask at every commit."""
 
 
-class Limits:
-    """The limits of the stage `label` of a run; `minutes` of 0 is no limit of time, `dollars` of None none of what it spends."""
+class HandedOver(Stopped):
+    """The time of this machine is up, and not that of the stage: another one goes on from the last commit."""
 
-    def __init__(self, store: Store, run: str, label: str, minutes: float = 0, dollars: float | None = None) -> None:
-        self._store, self._run, self._label, self._minutes = store, run, label, minutes
+
+class Limits:
+    """The limits of the stage `label` of a run; `minutes` of 0 is no limit of time, `dollars` of None none of what it spends.
+
+    `beyond` looks at what else may end it here: it raises HandedOver.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run: str,
+        label: str,
+        minutes: float = 0,
+        dollars: float | None = None,
+        beyond: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store, self._run, self._label, self._minutes, self._beyond = store, run, label, minutes, beyond
         self.spending = Spending(store, run, dollars)
         self._pause = LOOK_SECONDS if "://" in store.url else 0.0
         self._looked, self._deadline = float("-inf"), float("inf")
@@ -36,6 +51,7 @@ class Limits:
             why = self._store.stop_asked(self._run)
         if why:
             raise Stopped(f"stage {self._label!r} was stopped: {why}", mend="run again to go on from its last commit")
+        self._beyond()
 
     @contextmanager
     def timed(self) -> Iterator[None]:

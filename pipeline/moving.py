@@ -11,6 +11,8 @@ from pipeline.entry import Entry
 from pipeline.tables import gib
 
 HERE = "here"
+FEW = 4
+"""Artifacts that are named one by one."""
 
 
 class Move(BaseModel):
@@ -54,8 +56,12 @@ def known_bytes(found: Sequence[Move]) -> int:
 def told(found: Sequence[Move]) -> str:
     """How much, the largest first, and what nobody knows the size of."""
     sized = sorted((move for move in found if move.size is not None), key=lambda move: move.size or 0, reverse=True)
-    unsized = [move.label for move in found if move.size is None]
-    parts = [f"{move.label} {gib(move.size or 0)} to {' and '.join(move.to)}" for move in sized[:4]]
-    more = [f"{len(sized) - 4} smaller ones"] if len(sized) > 4 else []
-    known = f"{gib(known_bytes(found))} ({', '.join([*parts, *more])})" if sized else ""
-    return ", and ".join(filter(None, [known, f"of unknown size {', '.join(unsized)}" if unsized else ""]))
+    unsized = _few([move.label for move in found if move.size is None], "others")
+    parts = _few([f"{move.label} {gib(move.size or 0)} to {' and '.join(move.to)}" for move in sized], "smaller ones")
+    known = f"{gib(known_bytes(found))} ({parts})" if parts else ""
+    return ", and ".join(filter(None, [known, f"of unknown size {unsized}" if unsized else ""]))
+
+
+def _few(words: Sequence[str], rest: str) -> str:
+    """The first of `words`, and how many more there are."""
+    return ", ".join([*words[:FEW], *([f"{len(words) - FEW} {rest}"] if len(words) > FEW else [])])

@@ -100,7 +100,9 @@ def computes(stage: Stage[Any]) -> bool:
 
 def _offer(name: str, gpu: Gpu | None, stages: Mapping[str, _Known]) -> Offer:
     place = gpu.on if gpu else HERE
-    has = gpu.memory_gib if gpu else float(machine()["memory_gib"])
+    has = (
+        gpu.memory_gib if gpu else None if any(one.on_gpu_here for one in stages.values()) else machine()["memory_gib"]
+    )
     return Offer(
         gpu=name, place=place, has_gib=has, stages={label: one.at(name, place) for label, one in stages.items()}
     )
@@ -114,6 +116,11 @@ class _Known:
         self.earlier = store.of_stage(stage.stage_name())
         made = {at: plan.entries[one.producer.label].made for at, one in stage.inputs().items() if one.producer}
         self.sizes = {at: one.size if one else None for at, one in made.items()}
+
+    @property
+    def on_gpu_here(self) -> bool:
+        """Whether it runs on a GPU of this machine, of which nobody knows the type."""
+        return self.stage.resources.gpus > 0 and not self.entry.away
 
     def at(self, gpu: str, place: str) -> StageOffer:
         """The stage on as many of these GPUs as it asks for, or without any."""

@@ -18,6 +18,7 @@ class Request(BaseModel):
     Drift that takes more than `confirm_above` minutes, a run above `max_cost` dollars, and one that moves more than
     `confirm_move` GiB between places, are not begun. `on` is the place
     of the whole run (empty: that of the executor it is given), `place` is LABEL=PLACE for some of its stages.
+    With `detach`, its place drives it, and this process only begins it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class Request(BaseModel):
     confirm_move: float = CONFIRM_MOVE_GIB
     on: str = ""
     place: tuple[str, ...] = ()
+    detach: bool = False
 
     def check(self) -> Request:
         """This request, if it can be meant."""

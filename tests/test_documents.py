@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.house import ROOT
+from tests.modal_servicer.service import Service
+from tests.on_modal import why_not
 from tests.pages import blocks, follow
 from tests.s3 import S3
 
@@ -136,6 +138,18 @@ def test_the_doctor_is_asked_as_the_page_says(tmp_path: Path) -> None:
     ]
     named = {name.strip() for line in listed for name in line.split(",")}
     assert {one["check"].partition(",")[0] for one in json.loads(told)["checks"]} <= named
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+def test_a_model_is_trained_on_modal_and_comes_back(modal_service: Service, tmp_path: Path) -> None:
+    environment = {**os.environ, **modal_service.environment, "CORPUSMILL_MODAL_VOLUME": "of-the-page"}
+    plan, begun, ended = follow(ROOT / "docs" / "gpus.md", tmp_path, environment)
+    assert re.search(r"bigrams\s+run ", plan) and "moves between places" in plan, plan
+    assert "goes on by itself" in begun
+    assert re.search(r"bigrams\s+finished .*\$", ended) and "2 finished" in ended, ended
+    assert modal_service.started("execute")[-1].function.gpu == "L4:1"
+    assert list(tmp_path.glob(".corpusmill/bigrams/*/*/data/model.json"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

@@ -1,4 +1,4 @@
-"""What the tests of the executors share: one Ray node of its own."""
+"""What the tests of the executors share: one cluster of machines that share no disk."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.executors.node import Node, a_node, why_not
+from tests.executors.cluster import Cluster, a_cluster, why_not
 
 
 @pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A Ray node behind a wire, that shares no disk and no loopback with this machine."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A head and two workers behind a bridge, that share no disk and no loopback with this machine, nor among each other."""
     if why := why_not():
         pytest.skip(why)
-    with a_node(tmp_path_factory.mktemp("hidden")) as one:
+    with a_cluster(tmp_path_factory.mktemp("hidden")) as one:
         yield one

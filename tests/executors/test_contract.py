@@ -1,39 +1,39 @@
-"""What every executor promises: one suite, run against each of them."""
+"""What every executor promises: one suite, run against each of them; a cluster of nodes has a file of its own for it."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from pipeline import Resources, UsageError
+from pipeline import Resources
 from pipeline.errors import SourceError, StageFailed, Stopped
-from pipeline.executor import Inline, check_reach
+from pipeline.executor import Inline
 from pipeline.job import Job
 from pipeline.manifest import Manifest
-from pipeline.store import Store
 from tests.executors.helpers import SECONDS, Hand, words_in
-from tests.executors.node import Node
-from tests.executors.stages_for_tests import DiesBetween, Maps, Misses, Sees, Spans, Stubborn, Tells
+from tests.executors.stages_for_tests import DiesBetween, Maps, Misses, Spans, Stubborn, Tells
+from tests.on_modal import a_trace
 from tests.pipeline.toys import Join, Say, Slow, Upper
 
 
-@pytest.fixture(params=["inline", "ray", pytest.param("a node of its own", marks=pytest.mark.slow)])
-def hand(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hand:
-    if request.param == "inline":
-        return Hand(Inline(), tmp_path / "store")
-    if request.param == "ray":
-        return Hand(request.getfixturevalue("ray_executor"), tmp_path / "store")
-    node: Node = request.getfixturevalue("node")
-    for name, value in node.environment.items():
-        monkeypatch.setenv(name, value)
-    return Hand(node.executor, f"{node.s3.bucket()}/store")
+@pytest.fixture(params=["inline", "ray", pytest.param("modal", marks=pytest.mark.slow)])
+def hand(request: pytest.FixtureRequest, tmp_path: Path) -> Hand:
+    executor = Inline() if request.param == "inline" else request.getfixturevalue(f"{request.param}_executor")
+    return Hand(executor, tmp_path / "store")
+
+
+@pytest.fixture
+def trace() -> Iterator[Path]:
+    """A file that stages write to, wherever they run."""
+    with a_trace() as one:
+        yield one
 
 
 def test_a_stage_runs_after_its_inputs_and_reads_them(hand: Hand) -> None:
@@ -54,8 +54,7 @@ def test_a_stage_of_several_inputs_gets_each_in_its_place(hand: Hand) -> None:
     assert hand.text(hand.made(Join(parts=(second.out, first.out, second.out)))) == "y x y"
 
 
-def test_what_is_there_is_not_made_again(hand: Hand, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
+def test_what_is_there_is_not_made_again(hand: Hand, trace: Path) -> None:
     say = Say(words=("a", "b"), trace=str(trace))
     assert hand.made(say) == hand.made(say)
     assert sorted(words_in(trace)) == ["a", "b"]
@@ -91,8 +90,7 @@ def test_a_fault_arrives_as_it_was_raised(hand: Hand, in_shard: bool) -> None:
 
 
 @pytest.mark.parametrize("in_shard", [False, True])
-def test_a_bug_is_told_in_one_line_and_never_tried_again(hand: Hand, tmp_path: Path, in_shard: bool) -> None:
-    trace = tmp_path / "trace"
+def test_a_bug_is_told_in_one_line_and_never_tried_again(hand: Hand, trace: Path, in_shard: bool) -> None:
     with pytest.raises(StageFailed) as raised:
         hand.made(Misses(bug=True, in_shard=in_shard, trace=str(trace)))
     assert "'misses': ZeroDivisionError: by nought (at stages_for_tests.py:" in raised.value.message
@@ -127,8 +125,8 @@ def test_a_stage_runs_in_the_folder_of_the_run(hand: Hand) -> None:
     assert hand.text(hand.made(Tells(seed=1))).split()[0] == str(Path.cwd())
 
 
-def test_independent_branches_run_at_once_where_the_executor_has_the_cores(hand: Hand, tmp_path: Path) -> None:
-    alone, trace = hand.executor.name == "inline", tmp_path / "trace"
+def test_independent_branches_run_at_once_where_the_executor_has_the_cores(hand: Hand, trace: Path) -> None:
+    alone = hand.executor.name == "inline"
     stages = [Spans(label=name, name=name, trace=str(trace), seconds=0.2 if alone else 60) for name in ("one", "two")]
     assert hand.text(hand.made(Join(parts=tuple(stage.out for stage in stages)))) == "one two"
     in_turn, at_once = ["begins", "ends"] * 2, ["begins"] * 2 + ["ends"] * 2
@@ -137,16 +135,14 @@ def test_independent_branches_run_at_once_where_the_executor_has_the_cores(hand:
 
 KILLED = """
 import sys
-from pipeline.executor import Inline, check_reach
-from tests.executors.node import Node
+from pipeline.executor import Inline
 from tests.executors.helpers import Hand
 from tests.executors.stages_for_tests import DiesBetween
 Hand(Inline(), sys.argv[1]).made(DiesBetween(trace=sys.argv[2]))
 """
 
 
-def test_a_killed_stage_goes_on_from_its_commits(hand: Hand, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
+def test_a_killed_stage_goes_on_from_its_commits(hand: Hand, trace: Path) -> None:
     if hand.executor.name == "inline":  # the process of the stage is that of the driver
         died = subprocess.run([sys.executable, "-c", KILLED, hand.root, str(trace)], check=False)
         assert died.returncode == -9
@@ -159,8 +155,7 @@ def test_a_killed_stage_goes_on_from_its_commits(hand: Hand, tmp_path: Path) -> 
     assert made.lost.wall_seconds <= made.cost.wall_seconds
 
 
-def test_a_stage_is_held_to_its_limit_of_time_and_keeps_its_commits(hand: Hand, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
+def test_a_stage_is_held_to_its_limit_of_time_and_keeps_its_commits(hand: Hand, trace: Path) -> None:
     stage = Stubborn(trace=str(trace), resources=Resources(minutes=0.01 if hand.executor.name == "inline" else 0.05))
     for _ in range(2):
         with pytest.raises(StageFailed, match=r"'stubborn' ran longer than its limit of 0.0[15] minutes"):
@@ -168,8 +163,7 @@ def test_a_stage_is_held_to_its_limit_of_time_and_keeps_its_commits(hand: Hand, 
     assert words_in(trace) == "first" and not hand.store.of_stage("stubborn")
 
 
-def test_a_run_that_is_asked_to_stop_does_so_at_the_next_commit(hand: Hand, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
+def test_a_run_that_is_asked_to_stop_does_so_at_the_next_commit(hand: Hand, trace: Path) -> None:
     stage = Slow(words=tuple("abcdefghij"), trace=str(trace))
 
     def ask() -> None:
@@ -186,42 +180,3 @@ def test_a_run_that_is_asked_to_stop_does_so_at_the_next_commit(hand: Hand, tmp_
     again = Hand(hand.executor, hand.root, "another")
     assert again.text(again.made(stage)) == " ".join("abcdefghij")
     assert len(words_in(trace)) <= 14, "of what was committed nothing was made again"
-
-
-DAG = """
-from pipeline import Dag
-from tests.pipeline.toys import Say, Upper
-
-def words() -> Dag:
-    return Dag(Upper(words=Say(words=("over", "the", "wire")).out))
-"""
-
-
-@pytest.mark.slow
-def test_a_node_of_its_own_sees_no_folder_of_the_driver_and_the_driver_none_of_its(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in node.environment.items():
-        monkeypatch.setenv(name, value)
-    hand = Hand(node.executor, f"{node.s3.bucket()}/store")
-    (node.hidden / "here").touch()
-    seen, home = hand.text(hand.made(Sees(place=str(node.hidden)))).split()
-    assert seen == "[]" and home != os.environ["HOME"]
-    assert hand.store.local.is_relative_to(node.hidden), "what was read has come over the wire"
-
-
-@pytest.mark.slow
-def test_the_command_line_names_a_cluster_by_its_address(node: Node, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(DAG)
-    words = ["run", f"{tmp_path}/mine.py:words", "--on", node.address, "--tracker", "none"]
-    store = f"{node.s3.bucket()}/store"
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *words, "--store", store]
-    done = subprocess.run(command, env={**os.environ, **node.environment}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "words: done in" in done.stdout, done.stdout + done.stderr
-    assert done.stderr == ""
-
-
-@pytest.mark.slow
-def test_a_store_that_a_cluster_cannot_reach_is_refused(node: Node, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a folder of this machine, and the executor 'ray' works on others"):
-        check_reach(node.executor, Store(str(tmp_path)).files)

@@ -273,18 +273,3 @@ def _until_there(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline, f"{path.name} did not come"
         time.sleep(0.05)
-
-
-def test_a_ray_that_is_never_ready_is_started_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    began: list[bool] = []
-
-    def never_at_first(self: RayExecutor, channel: object) -> bool:
-        began.append(not began)
-        return False
-
-    monkeypatch.setattr(RayExecutor, "_began", never_at_first)
-    hand = Hand(RayExecutor(cpus=1), tmp_path / "store")
-    try:
-        assert hand.text(hand.made(Say(words=("one",)))) == "one" and began == [True]
-    finally:
-        hand.executor.close(cancel=True)

@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pipeline import code_files
+from pipeline import code, code_files
 from pipeline.code import changed_packages, code_record, explain_drift
 from pipeline.code_files import RACY_NS
 from pipeline.errors import DagError
@@ -149,3 +150,23 @@ def test_a_file_that_was_read_while_fresh_is_trusted_once_it_has_rested(
     monkeypatch.setattr(code_files, "_digest", lambda path: pytest.fail("read again"))
     assert code_record(stage) == before
     assert all(path.read_text() != kept[path.name] for path in (tmp_path / "cache" / "corpusmill").iterdir())
+
+
+def test_threads_that_ask_at_once_are_answered_one_after_the_other(
+    project: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, inside, most = project("mine", mine="class Mine:\n    def run(self): return 1\n"), [0], [0]
+    files = code._FILES.save
+
+    def slowly() -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.02)
+        inside[0] -= 1
+        files()
+
+    monkeypatch.setattr(code._FILES, "save", slowly)
+    monkeypatch.setattr(code, "_stands", lambda kept: False)
+    with ThreadPoolExecutor(4) as threads:
+        records = list(threads.map(code_record, [stage] * 4))
+    assert most == [1] and len({record.digest for record in records}) == 1

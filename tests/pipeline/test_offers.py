@@ -115,6 +115,7 @@ def test_a_stage_asks_for_as_many_gpus_everywhere_and_each_holds_all_of_it(tmp_p
     found, _, _ = compared(tmp_path, trains(needs=70, resources=Resources(gpu="A10", gpus=4)))
     assert found["H100 on modal"].seconds == pytest.approx(1e18 / (4 * 989e12 * UTILIZATION))
     assert found["A10 on modal"].fits is False
+    assert found["here"].fits is None, "it asks for GPUs of this machine: whatever they are"
 
 
 def test_where_nothing_could_use_a_gpu_there_is_nothing_to_compare(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pipeline import Dag, DagError, Resources, UsageError
 from pipeline.errors import DecisionNeeded
 from pipeline.executor import Inline
 from pipeline.manifest import Dropped
+from pipeline.outcome import Outcome
 from pipeline.plan import plan
 from pipeline.request import Request
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.selection import select
 from pipeline.store import Store, place_of
 from tests.pipeline.toys import Join, Say, Slow, Upper

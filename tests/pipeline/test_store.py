@@ -14,8 +14,9 @@ import pytest
 from pipeline import Dag, StoreError
 from pipeline.digest import of_file
 from pipeline.executor import Inline
+from pipeline.outcome import Outcome
 from pipeline.request import Request
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store
 from tests.pipeline.toys import Fills, Say, Upper, line
 

@@ -1,0 +1,89 @@
+"""How Ray begins, and what a person reads where it does not."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from infra.kept import RayHost
+from infra.ray_executor import RayExecutor
+from pipeline import Resources, StageFailed
+from tests.executors.helpers import SECONDS, Hand
+from tests.pipeline.toys import Say
+
+
+@pytest.mark.parametrize("first", ["never ready", "a raylet that dies"])
+def test_a_ray_that_does_not_come_up_is_started_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    answers: list[str] = []
+    answer = RayHost.answer
+
+    def not_at_first(self: RayHost, seconds: float) -> dict[str, Any]:
+        if not answers and first == "a raylet that dies":
+            _raylet_of(self).kill()
+        found = answer(self, 0.1 if not answers and first == "never ready" else seconds)
+        answers.append(found.get("lost", "ready"))
+        return found
+
+    monkeypatch.setattr(RayHost, "answer", not_at_first)
+    hand, began = Hand(RayExecutor(cpus=1), tmp_path / "store"), time.monotonic()
+    try:
+        assert hand.text(hand.made(Say(words=("one",)))) == "one"
+        assert answers == ["not ready within 0 s" if first == "never ready" else _DIED, "ready"]
+        assert time.monotonic() - began < 100, "a raylet that died is not waited for"
+    finally:
+        hand.executor.close(cancel=True)
+
+
+_DIED = "Ray did not start: its raylet died as it started"
+
+
+def _raylet_of(host: RayHost) -> psutil.Process:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        for process in psutil.Process(host.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if process.name() == "raylet":
+                    return process
+        time.sleep(0.001)
+    raise TimeoutError("no raylet began")
+
+
+def test_a_cluster_of_other_versions_is_told_with_both() -> None:
+    from ray._private.utils import check_version_info
+
+    from infra.ray_start import why_not
+
+    with pytest.raises(RuntimeError) as raised:
+        check_version_info({"ray_version": "2.0.0", "python_version": "3.9.1"}, "Ray Client", True, "minor")
+    told = why_not(raised.value, "ray://head:10001")
+    assert told["lost"].startswith(
+        "the cluster at ray://head:10001 has Ray 2.0.0 and Python 3.9.1, and this machine Ray "
+    )
+    assert "constraints.txt" in told["mend"] and not told.get("again")
+
+
+def test_an_address_where_no_cluster_is_is_told_with_what_to_look_for(tmp_path: Path) -> None:
+    executor = RayExecutor(address="ray://127.0.0.1:1")
+    with pytest.raises(StageFailed, match=r"answers at ray://127.0.0.1:1 \(Connection refused\)") as raised:
+        Hand(executor, tmp_path / "store").made(Say())
+    assert "ray start --head --ray-client-server-port" in raised.value.mend
+    executor.close(cancel=True)
+
+
+def test_what_no_living_machine_of_a_cluster_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra.ray_room import lacking
+
+    has = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A100": 1.0, "memory": 32.0 * 2**30}
+    nodes = [{"Alive": True, "Resources": has}, {"Alive": False, "Resources": {**has, "CPU": 64.0}}]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    assert lacking(Resources(cpus=8, gpu="A100-80GB", memory_gib=32)) == ""
+    assert lacking(Resources(cpus=16)) == "a machine with 16 CPU cores"
+    assert lacking(Resources(gpu="H100")) == "a machine with 1 H100 GPU"
+    assert lacking(Resources(gpus=4, memory_gib=64)) == "a machine with 4 GPUs and 64 GiB of memory"
