@@ -8,6 +8,7 @@ the executors and installed packages never count.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ Place = tuple[list[Base], tuple[str, ...], str]
 
 _RECORDS = Cache(f"code-{FORM}.json", "records", "packages")
 _FILES = Files()
+_READING = threading.Lock()
+"""What was read is kept for all threads of a process, as those in which an executor looks for what is there."""
 
 
 def code_of(stage: Stage[Any]) -> CodeRecord:
@@ -46,6 +49,11 @@ def code_record(stage_class: type, *beside: Named) -> CodeRecord:
 
     Reads source files and runs none. Raises DagError where a class lies in no file, or a file it reaches has a syntax error.
     """
+    with _READING:
+        return _recorded(stage_class, beside)
+
+
+def _recorded(stage_class: type, beside: tuple[Named, ...]) -> CodeRecord:
     own, packages = _sorted(beside)
     places = [_place(thing) for thing in (stage_class, *own)]
     records = _RECORDS.section("records")
