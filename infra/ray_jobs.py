@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import traceback
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -30,6 +32,7 @@ LOOK_SECONDS = 5.0
 
 GRACE_SECONDS = 5.0
 """How long a stage may take to end itself at its limit: one that is stuck in C code never does."""
+OPENING, REACHED = threading.Lock(), set[str]()
 HEAD = "node:__internal_head__"
 """A resource that Ray gives to the head of a cluster, and to no other node."""
 
@@ -144,10 +147,17 @@ class Links:
 
 
 def _resolve(job: Job, parents: Sequence[str]) -> str | None:
-    enter()
+    """The end of a job that need not run. Links do this in threads: what is imported or reached first, one at a time."""
     manifests = [manifest_in(end) for end in parents]
     try:
-        found = job.resolve(manifests)
+        with OPENING:
+            enter()
+            job.load({place: Path(place) for place in job.inputs})
+            if new := job.store not in REACHED:
+                found = job.resolve(manifests)
+                REACHED.add(job.store)
+        if not new:
+            found = job.resolve(manifests)
         return ended(job.execute(manifests, executor="ray")) if found else None
     except CorpusmillError:
         raise

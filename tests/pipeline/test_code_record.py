@@ -149,3 +149,26 @@ def test_a_file_that_was_read_while_fresh_is_trusted_once_it_has_rested(
     monkeypatch.setattr(code_files, "_digest", lambda path: pytest.fail("read again"))
     assert code_record(stage) == before
     assert all(path.read_text() != kept[path.name] for path in (tmp_path / "cache" / "corpusmill").iterdir())
+
+
+THREADS = """
+import os, time
+from concurrent.futures import ThreadPoolExecutor
+from dags.quickstart import quickstart
+from pipeline.code import code_of
+exists = os.path.exists
+os.path.exists = lambda path: exists(path) and not time.sleep(1e-5)
+stages = list(quickstart().stages.values())
+print(*(record.digest for record in ThreadPoolExecutor(8).map(code_of, stages)))
+"""
+
+
+def test_threads_may_take_it_side_by_side_where_nothing_was_read_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for name in ("here", "there"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+        script = THREADS if name == "here" else THREADS.replace("(8)", "(1)")
+        told.append(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+    assert told[0] == told[1]
