@@ -22,6 +22,8 @@ def command(service: Service, *words: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "modal", *words], env=plain | service.environment, capture_output=True, text=True
     )
+
+pytestmark = pytest.mark.elsewhere
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -12,6 +12,8 @@ import pytest
 from tests.modal_servicer.conftest import connected, deploy, loaded
 from tests.modal_servicer.service import Service, Status
 
+pytestmark = pytest.mark.elsewhere
+
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
