@@ -15,6 +15,8 @@ import pytest
 from tests.modal_servicer.conftest import SHOP
 from tests.modal_servicer.service import Service
 
+pytestmark = pytest.mark.elsewhere
+
 
 def command(service: Service, *words: str) -> str:
     """Modal's own command line, in a process that knows nothing but the servicer's address and token."""
@@ -22,8 +24,6 @@ def command(service: Service, *words: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "modal", *words], env=plain | service.environment, capture_output=True, text=True
     )
-
-pytestmark = pytest.mark.elsewhere
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
