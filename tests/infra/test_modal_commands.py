@@ -13,7 +13,7 @@ import pytest
 from tests.modal_servicer.service import Service
 from tests.on_modal import why_not
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 PLAIN = "from pipeline.cli import main; main()"
 
 

@@ -27,7 +27,7 @@ from tests.on_modal import a_trace, an_executor, carrier_of, until, why_not
 from tests.pipeline.toys import Join, Say, Slow, Upper
 from tests.s3 import S3
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 PLANTED = "planted-4f1c0ffee"
 
 
