@@ -77,7 +77,8 @@ def test_a_stage_whose_machine_is_taken_back_goes_on_from_its_commits(
     made = hand.made(Slow(words=tuple(words), trace=str(trace)))
     assert hand.text(made) == " ".join(words)
     assert len(words_in(trace)) <= 15, "of what was committed nothing was made again"
-    assert made.lost.wall_seconds > 0
+    if interrupted_first:  # else what was lost is known as far as the last heartbeat
+        assert made.lost.wall_seconds > 0
     stopped = [one.stopping for one in modal_service.started("execute")[-2:]]
     assert stopped[0] == "preempted"
 
