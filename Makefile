@@ -20,11 +20,12 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 MEASURED := PYTHONPATH="$(CURDIR):$(CURDIR)/tests/measure"
 
-.PHONY: help demo test lint unit bench chaos nodes constraints clean
+.PHONY: help demo test lint unit elsewhere bench chaos nodes constraints clean
 
 help:
 	@echo "make demo          set up, then raw pages to a model that answers ($(BIN)/corpusmill run quickstart)"
 	@echo "make test          set up, then every check and test"
+	@echo "make elsewhere     the tests on three nodes, on rented machines and under kills: CI runs them too"
 	@echo "make lint          ruff, mypy and the import contracts"
 	@echo "make bench NAME=…  one benchmark beside its peers; without NAME, their list"
 	@echo "make chaos         kill -9 everywhere, KILLS=$(KILLS) times, drawn from SEED=$(SEED): every run ends in the same digests"
@@ -46,7 +47,11 @@ lint: $(DEV)
 
 unit: $(DEV)
 	@rm -f .coverage .coverage.*
-	$(MEASURED) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --durations=10
+	$(MEASURED) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not elsewhere" \
+	--cov --cov-report=term:skip-covered --durations=10
+
+elsewhere: $(DEV)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m elsewhere --durations=10
 
 bench: $(DEV)
 	@$(BIN)/python -m bench $(NAME)
@@ -69,9 +74,10 @@ $(DEMO): pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) $(INSTALL) --no-build-isolation -e '.[all]' && \
 	echo "install: $$(( $$(date +%s) - from )) s" && touch $@
 
-$(DEV): $(DEMO)
+$(DEV): $(DEMO) tests/skypilot.txt
 	@echo "install: what the tests need" && \
-	$(PIP) $(INSTALL) --no-build-isolation -e '.[all,dev]' && touch $@
+	$(PIP) $(INSTALL) --no-build-isolation -e '.[all,dev]' && \
+	$(PIP) install --no-compile --no-deps --upgrade --target .venv/skypilot -r tests/skypilot.txt && touch $@
 
 nodes: $(DEV)
 	@$(BIN)/python -m tests.chaos.nodes $(DIALS)

@@ -9,7 +9,7 @@ import shutil
 import sys
 from typing import Any
 
-from pipeline.run import Outcome
+from pipeline.outcome import Outcome
 from pipeline.tables import figure, size, table
 
 SCORES = (

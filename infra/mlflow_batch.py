@@ -20,7 +20,7 @@ Point = tuple[str, float, int, int]
 class Batch:
     """Gathers for `client`; `flush` writes, and what could not be written stays for the next flush."""
 
-    def __init__(self, client: MlflowClient, every: float = 4.0) -> None:
+    def __init__(self, client: MlflowClient, every: float = 8.0) -> None:
         self._client = client
         self._every = every
         self._last = time.monotonic()

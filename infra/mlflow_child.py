@@ -45,9 +45,12 @@ class Child:
     """Whether an attempt has started that has not finished."""
     heard: bool = True
     """Whether `tail` comes from events, and not from what MLflow was told before."""
+    note: str = ""
+    """Its page, as it was told the last time."""
 
-    def take(self, batch: Batch, event: Event) -> None:
-        """Put an event into `batch`, or into the tail of the log."""
+    def take(self, batch: Batch, event: Event) -> bool:
+        """Put an event into `batch`, or into the tail of the log; whether a curve has grown."""
+        drawn = False
         if event.kind == "log":
             if not self.heard:
                 self.tail.clear()
@@ -62,7 +65,7 @@ class Child:
                 step = self.steps.get(key, -1) + 1 if step is None else int(step)  # without steps: one after the other
                 self.point(batch, fields.name(key), float(value), event.time, step)
                 if event.data.get("step") is not None:
-                    self._draw(key, step, float(value))
+                    drawn = self._draw(key, step, float(value)) or drawn
         elif event.kind == "state":
             self._turn(event)
         elif event.kind == "machine":
@@ -74,6 +77,7 @@ class Child:
                 key = f"cost/{part}"
                 if amount:
                     self.point(batch, key, float(amount), event.time, self.steps.get(key, -1) + 1)
+        return drawn
 
     def _turn(self, event: Event) -> None:
         """A new start after one that did not finish: what became of that one is kept beside what comes."""
@@ -88,15 +92,17 @@ class Child:
         elif state in ("finished", "cached"):
             self.begun = False
 
-    def _draw(self, key: str, step: int, value: float) -> None:
+    def _draw(self, key: str, step: int, value: float) -> bool:
+        """Add a point to a curve; whether the metric is drawn."""
         if not any(word in key for word in MEASURED):
-            return
+            return False
         curve = self.curves.setdefault(key, [])
         while curve and curve[-1][0] >= step:  # it was resumed at an earlier step
             curve.pop()
         curve.append((step, value))
         if len(curve) > POINTS:
             del curve[1::2]
+        return True
 
     def point(self, batch: Batch, key: str, value: float, moment: float, step: int) -> None:
         """One point of a metric at `moment`, in seconds since 1970."""

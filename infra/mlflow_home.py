@@ -76,7 +76,7 @@ def without_userinfo(text: str) -> str:
     return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
-def _sign_in() -> None:
+def sign_in() -> None:
     """Hand the user and password of MLFLOW_TRACKING_URI on as MLflow reads them, so that no message shows its address."""
     address = urlparse(os.environ.get("MLFLOW_TRACKING_URI", "").strip())
     if address.scheme in ("http", "https") and address.username:
@@ -95,7 +95,7 @@ def connect(place: Home) -> MlflowClient:
     Raises StoreError at once where a SQLite file cannot be written: MLflow would try again for minutes.
     """
     check_writable(place)
-    _sign_in()
+    sign_in()
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     from mlflow.tracking.client import MlflowClient

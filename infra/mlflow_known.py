@@ -36,6 +36,10 @@ class Known:
         """The id of the run of a label, or an empty string."""
         return str(self._runs[label].info.run_id) if label in self._runs else ""
 
+    def tag(self, label: str, name: str) -> str:
+        """The value of a tag, or an empty string."""
+        return str(self._runs[label].data.tags.get(name, "")) if label in self._runs else ""
+
     def child(self, label: str, moment: float) -> Child | None:
         """The run of a stage as far as it was told; None where MLflow has none. It began at `moment`, or before."""
         if label not in self._runs:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from infra.mlflow_fields import DIGEST_LENGTH, params, place_of, tags
 from infra.mlflow_home import store_folder
+from pipeline.artifact import MODEL
 from pipeline.manifest import InputRecord, Manifest
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput
+    from mlflow.entities import DatasetInput, LoggedModelInput
     from mlflow.tracking.client import MlflowClient
-
-MODEL = "Model"
-"""The kind of artifact that MLflow is told of as a model too."""
 
 
 class Lineage:
@@ -35,16 +34,25 @@ class Lineage:
         A model becomes a LoggedModel once, then is found; it is an output of the run that built it alone, though that be
         told of after others that found it.
         """
-        from mlflow.entities import LoggedModelInput
-
         self._written.add(manifest.attempt)
         datasets = [self._dataset(given.label, given.digest, place, given) for place, given in manifest.inputs.items()]
         datasets.append(self._dataset(manifest.label, manifest.digest, "output", manifest, self._profile(manifest)))
-        models = [model for given in manifest.inputs.values() if (model := self._given(given))]
-        given_models = [LoggedModelInput(model) for model in dict.fromkeys(models)]
-        self._client.log_inputs(run, datasets=datasets, models=given_models)
+        self._client.log_inputs(run, datasets=datasets, models=self._given_models(manifest.inputs.values()))
         if manifest.kind == MODEL:
             self._model_of(run, manifest, built)
+
+    def given(self, run: str, inputs: Mapping[str, tuple[str, Manifest]]) -> None:
+        """Record what went into a stage that came to nothing: for each field the label and the manifest of the input."""
+        datasets = [self._dataset(label, made.digest, place, made) for place, (label, made) in inputs.items()]
+        if datasets:
+            models = self._given_models([made for _, made in inputs.values()])
+            self._client.log_inputs(run, datasets=datasets, models=models)
+
+    def _given_models(self, inputs: Iterable[Manifest | InputRecord]) -> list[LoggedModelInput]:
+        from mlflow.entities import LoggedModelInput
+
+        models = [model for given in inputs if (model := self._given(given))]
+        return [LoggedModelInput(model) for model in dict.fromkeys(models)]
 
     def _model_of(self, run: str, manifest: Manifest, built: bool) -> None:
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
@@ -65,7 +73,7 @@ class Lineage:
         """The id of the LoggedModel of an attempt that `write` has seen, or an empty string; MLflow is not asked."""
         return self._models.get(manifest.attempt, "")
 
-    def _given(self, given: InputRecord) -> str:
+    def _given(self, given: Manifest | InputRecord) -> str:
         """The LoggedModel that an input is; MLflow is asked where its stage is not of this run (a part of a dag is run)."""
         if given.attempt not in self._models and given.attempt not in self._written:
             self._models[given.attempt] = self._find_model(given)

@@ -12,6 +12,8 @@ from pipeline.lineage_nodes import key_metric
 from pipeline.manifest import Manifest
 from pipeline.tracker import RunRecord
 
+WHOLE = "\u00a0"
+"""A space at which no line is broken; at the end of a cell it keeps the next one away, for MLflow sets tables without room."""
 LONGEST = 7500  # bytes; the description is a tag, and MLflow refuses a tag above 8,000
 
 
@@ -99,14 +101,18 @@ def _line(row: Row, experiment: str, priced: bool) -> str:
     minutes = "" if row.minutes is None else f"{row.minutes:.2f}"
     dollars = [("" if row.dollars is None else f"{row.dollars:.2f}")] if priced else []
     made_from = ", ".join(row.made_from)
-    return _cells(
+    return _row(
         [run_link(row.label, experiment, row.run), state, minutes, *dollars, key_metric(row.metrics), made_from]
     )
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table."""
-    return [_cells(titles), _cells(["---"] * len(titles)), *map(_cells, rows)]
+    return [_cells(titles), _cells(["---"] * len(titles)), *map(_row, rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return _cells([*(f"{cell}{WHOLE}{WHOLE}" if cell else "" for cell in cells[:-1]), *cells[-1:]])
 
 
 def _cells(cells: Iterable[str]) -> str:
@@ -114,19 +120,24 @@ def _cells(cells: Iterable[str]) -> str:
 
 
 def stage_page(
-    stage: str, reason: str, run: str, upstream: Sequence[str], downstream: Sequence[str], artifact: str, child: Child
+    stage: str,
+    reason: str,
+    run: str,
+    upstream: Sequence[str],
+    downstream: Sequence[str],
+    holds: str,
+    artifact: str,
+    child: Child,
 ) -> str:
-    """A stage's run: how it failed if it did, why it ran, what it was made from and into (links), what it read, its artifact,
-    and what became of attempts before."""
-    fault, made = child.ended, child.manifest
+    """A stage's run: how it failed if it did, why it ran, what it was made from and into (links), what it holds of which
+    source (a table), its artifact, and what became of attempts before."""
+    fault = child.ended
     lines = [f"**failed:** {clip(fault, 1500)}"] if fault else []
     why = f"found in the store, built by {child.built}" if child.built else reason
     lines.append(f"**{stage}** of {run}" + (f" — {why}" if why else ""))
     lines += ["made from " + ", ".join(upstream)] if upstream else []
     lines += ["made into " + ", ".join(downstream)] if downstream else []
-    if made is not None and made.sources:
-        rows = [[name, f"`{one.at}`", one.licence or "unknown", one.revision] for name, one in made.sources.items()]
-        lines.append("\n".join(table(["source", "from", "licence", "revision"], rows[:12])))
+    lines += [holds] if holds else []
     lines += [f"artifact {artifact}"] if artifact else []
     lines += _log("the end of its log", "\n".join(child.tail)) if fault else []
     for number, (earlier, tail) in enumerate(child.failures[-3:], max(len(child.failures) - 2, 1)):

@@ -8,13 +8,16 @@ from pathlib import PurePosixPath
 from infra import mlflow_fields as fields
 from infra import mlflow_page as page
 from infra.mlflow_child import Child
+from infra.mlflow_holdings import held, holdings
 from infra.mlflow_lineage import Lineage
-from infra.mlflow_pictures import FUNNEL, GRAPH, LOSS, PAGE
+from infra.mlflow_pictures import FUNNEL, GRAPH, LOSS, PAGE, hops_of
 from infra.mlflow_version_page import version_page
 from pipeline.lineage import above
 from pipeline.manifest import Manifest
-from pipeline.store import Store
+from pipeline.store import Store, place_of
 from pipeline.tracker import RunRecord
+
+HELD = 3500  # characters of the table of sources on the page of a stage
 
 
 class Pages:
@@ -31,6 +34,7 @@ class Pages:
     ) -> None:
         self._record, self._experiment, self._parent = record, experiment, parent
         self._children, self._states, self._lineage = children, states, lineage
+        self._holds: dict[str, str] = {}
 
     def run(self, state: str, champion: str = "", pictures: Collection[str] = ()) -> str:
         """The parent's page: every stage in the order of the dag, those not begun as the plan saw them; then the pictures."""
@@ -68,9 +72,17 @@ class Pages:
             page.run_link(self._record.run, self._experiment, self._parent),
             [self.link(name) for name in upstream],
             [self.link(name) for name in downstream],
+            self._held(made) if made is not None else "",
             artifact,
             child,
         )
+
+    def _held(self, made: Manifest) -> str:
+        """What an attempt holds of each source, as far as the manifests of this run tell; it never changes."""
+        if made.attempt not in self._holds:
+            hops = hops_of(self._children, made)
+            self._holds[made.attempt] = held(holdings(hops[place_of(made)], hops, self._linked), HELD)
+        return self._holds[made.attempt]
 
     def version(self, made: Manifest, run: str) -> str:
         """The page of a version, which the MLflow run `run` made or found; in another run of the dag, where it is not of this."""

@@ -17,6 +17,7 @@ from pipeline.lineage import Hop, sources, web
 from pipeline.lineage_html import detail, document
 from pipeline.lineage_nodes import Detail, key_metric, shown_settings
 from pipeline.lineage_svg import Node, drawing
+from pipeline.manifest import Manifest
 from pipeline.store import place_of
 from pipeline.tables import duration
 from pipeline.tracker import RunRecord
@@ -64,10 +65,10 @@ def details(record: RunRecord, children: Mapping[str, Child], links: Mapping[str
     return found
 
 
-def hops_of(children: Mapping[str, Child]) -> dict[str, Hop]:
-    """The lineage of what the stages of a run ended with, by place, from their manifests alone."""
+def hops_of(children: Mapping[str, Child], *made: Manifest) -> dict[str, Hop]:
+    """The lineage of `made`, or of all that the stages of a run ended with, by place, from their manifests alone."""
     known = {place_of(child.manifest): child.manifest for child in children.values() if child.manifest is not None}
-    return web(known, list(known))
+    return web(known, [place_of(one) for one in made] or list(known))
 
 
 def bars(record: RunRecord, children: Mapping[str, Child]) -> list[Bar]:
@@ -122,9 +123,9 @@ def drawn(
     }
     losses = {f"{label} {name}": points for label, child in children.items() for name, points in child.curves.items()}
     long = {name: points for name, points in losses.items() if len(points) > 1}
-    if over and long:
+    if long:
         found[LOSS] = curves(long)
-    if over and (narrowing := bars(record, children)):
+    if narrowing := bars(record, children):
         found[FUNNEL] = funnel(narrowing)
     return found
 

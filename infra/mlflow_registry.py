@@ -7,8 +7,9 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from infra.mlflow_fields import PREFIX, tags
-from infra.mlflow_lineage import MODEL, Lineage
+from infra.mlflow_lineage import Lineage
 from infra.mlflow_model import RegisteredModel
+from pipeline.artifact import MODEL
 from pipeline.manifest import Manifest, Registration
 from pipeline.registered import CHAMPION, champions
 from pipeline.registered import register as note

@@ -14,6 +14,7 @@ from infra import mlflow_registry as registry
 from infra.mlflow_batch import Batch
 from infra.mlflow_begin import common_tags, find_experiment
 from infra.mlflow_child import Child
+from infra.mlflow_gallery import FAULT, Gallery
 from infra.mlflow_home import connect, home, is_server
 from infra.mlflow_known import Known
 from infra.mlflow_lineage import Lineage
@@ -49,7 +50,7 @@ class MlflowTracker:
         self._client: MlflowClient | None = None
         self._children: dict[str, Child] = {}
         self._states: dict[str, str] = {}
-        self._pictures: list[str] = []
+        self._note, self._turned = "", False
 
     def start(self, record: RunRecord) -> None:
         """Open the parent run. Raises StoreError or MLflow's own error where the records cannot be written."""
@@ -64,9 +65,10 @@ class MlflowTracker:
         about = {**self._common, **fields.tags(dag=record.dag, dials=record.dials, store=record.store)}
         self._parent = self._known.run("") or self._create(client, record.run, record.started, about)
         self._pages = Pages(record, self._experiment, self._parent, self._children, self._states, self._lineage)
+        self._gallery = Gallery(client, self._parent, self._draw, self._known.tag("", FAULT))
         self._client = client
         self._last = record.started
-        self._draw(over=False)
+        self._gallery.draw(over=False)
         self._batch.params(self._parent, self._known.params("", fields.params(record.dials)))
         self._describe("running")
         self._batch.flush()
@@ -83,18 +85,20 @@ class MlflowTracker:
                 self._states.pop(event.label, None)
                 self._client.update_run(child.run, status="RUNNING")
             child.starts += event.data["state"] == "started"
-            tags = fields.tags(state="running", starts=child.starts, resumed=event.data["state"] == "resumed" or None)
-            self._batch.tags(child.run, tags)
-            self._describe("running")
+            resumed, key = event.data["state"] == "resumed" or None, event.data.get("key")
+            self._batch.tags(child.run, fields.tags(state="running", starts=child.starts, resumed=resumed, key=key))
+            self._turned = True
+            self._gallery.moved()
         known = self._children.get(event.label)
         if known is not None:
             known.last = max(known.last, event.time)
-            known.take(self._batch, event)
+            if known.take(self._batch, event):
+                self._gallery.moved()
             if event.kind == "state" and known.failures:
                 tags = fields.tags(failures=len(known.failures), earlier_fault=known.failures[-1][0])
-                self._batch.tags(known.run, {**tags, NOTE: self._pages.stage(event.label)})
-        if self._batch.due:
-            self._batch.flush()
+                self._batch.tags(known.run, tags)
+                self._tell_page(event.label)
+        self._flush_if_due()
 
     def stage(self, label: str, state: State, manifest: Manifest | None, fault: str = "") -> None:
         """Close the stage's run with what its manifest says, or with its fault and the end of its log."""
@@ -116,11 +120,35 @@ class MlflowTracker:
             self._lineage.write(child.run, manifest, state == "finished")
             tags |= fields.manifest_tags(manifest)
             child.built = self._built(manifest, tags) if state == "cached" else ""
+        else:
+            self._lineage.given(child.run, self._inputs(label))
         self._last = max(self._last, ended)
-        self._batch.tags(child.run, {**tags, NOTE: self._pages.stage(label)})
-        self._describe("running")
-        self._batch.flush()
+        self._batch.tags(child.run, tags)
+        self._tell_page(label)
         self._client.set_terminated(child.run, STATUS[state], int(max(ended, child.began) * 1000))
+        self._turned = True
+        self._gallery.moved()
+        self._flush_if_due()
+
+    def _inputs(self, label: str) -> dict[str, tuple[str, Manifest]]:
+        """Label and manifest behind each input of a stage, as far as this run has them."""
+        drawn, found = self._record.stages.get(label), dict[str, tuple[str, Manifest]]()
+        for field, upstream in drawn.inputs.items() if drawn else ():
+            made = self._children[upstream].manifest if upstream in self._children else None
+            if made is not None:
+                found[field] = upstream, made
+        return found
+
+    def _flush_if_due(self) -> None:
+        """Write what has gathered once there is enough of it, with the run's page where a stage began or ended, and its pictures."""
+        if not self._batch.due:
+            return
+        if self._gallery.due:
+            self._gallery.draw(over=False)
+            self._turned = True
+        if self._turned:
+            self._describe("running")
+        self._batch.flush()
 
     def _built(self, manifest: Manifest, tags: dict[str, str]) -> str:
         experiment, run = self._lineage.builder(manifest)
@@ -134,16 +162,17 @@ class MlflowTracker:
         for label, child in self._children.items():
             if label not in self._states:  # the run was cut short while this stage ran
                 child.state = "killed" if state == "killed" else "stopped"
+                self._lineage.given(child.run, self._inputs(label))
                 self._batch.tags(child.run, fields.tags(state=child.state))
                 self._client.set_terminated(child.run, "KILLED", int(max(child.last, child.began) * 1000))
             for key, value in (child.manifest.metrics if child.manifest else {}).items():
                 point = (fields.name(f"{label}/{key}"), value, int(self._last * 1000), 0)
                 if not self._known.has("", point[0], value):
                     self._batch.point(self._parent, point)
-        for label, child in self._children.items():  # all runs are known now, downstream ones too
-            self._batch.tags(child.run, {NOTE: self._pages.stage(label)})
+        for label in self._children:
+            self._tell_page(label)
         self._batch.tags(self._parent, fields.tags(state=state))
-        self._draw(over=True)
+        self._gallery.draw(over=True)
         self._describe(state)
         self._batch.flush()
         self._client.set_terminated(self._parent, STATUS[state], int(self._last * 1000))
@@ -183,6 +212,9 @@ class MlflowTracker:
         self._children[label] = child
         if drawn is not None:
             self._batch.params(child.run, self._known.params(label, fields.params(drawn.settings)))
+            for upstream in drawn.inputs.values():  # their pages lead to this one now
+                if upstream in self._children:
+                    self._tell_page(upstream)
         return child
 
     def _create(self, client: MlflowClient, name: str, moment: float, tags: dict[str, str]) -> str:
@@ -190,21 +222,23 @@ class MlflowTracker:
         return str(made.info.run_id)
 
     def _describe(self, state: str, champion: str = "") -> None:
-        """Set the parent's page."""
-        self._batch.tags(self._parent, {NOTE: self._pages.run(state, champion, self._pictures)})
+        """Tell the parent's page, where it has changed."""
+        note = self._pages.run(state, champion, self._gallery.names)
+        self._turned = False
+        if note != self._note:
+            self._batch.tags(self._parent, {NOTE: note})
+            self._note = note
 
-    def _draw(self, over: bool) -> None:
-        """Put the pictures of the run beside its other records, as it stands."""
-        if self._client is None:
-            return
+    def _tell_page(self, label: str) -> None:
+        """Tell the page of a stage, where it has changed."""
+        child, note = self._children[label], self._pages.stage(label)
+        if note != child.note:
+            self._batch.tags(child.run, {NOTE: note})
+            child.note = note
+
+    def _draw(self, over: bool) -> dict[str, str]:
+        """The pictures of the run as it stands."""
         uri = home(self._root).uri
-        found = pictures.drawn(
-            self._record,
-            self._children,
-            self._states,
-            self._pages.links(),
-            over=over,
-            server=uri if is_server(uri) else "",
-        )
-        self._pictures, fault = pictures.write(self._client, self._parent, found)
-        self._batch.tags(self._parent, fields.tags(pictures=fault))
+        server = uri if is_server(uri) else ""
+        links = self._pages.links()
+        return pictures.drawn(self._record, self._children, self._states, links, over=over, server=server)

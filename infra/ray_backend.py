@@ -121,6 +121,9 @@ class RayBackend:
             if minutes:
                 self._links.ends.remote(self._ticket)
 
+    def look(self) -> None:
+        """Nothing: a worker of Ray's has no end of its own."""
+
     def _gathered(self, refs: list[Any]) -> list[Any]:
         """The values by rank; the first worker to fail ends the wait for those that now wait for it."""
         values, flying = dict[int, Any](), {ref: rank for rank, ref in enumerate(refs)}

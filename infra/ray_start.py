@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import sys
 import time
 import traceback
 from typing import Any
@@ -15,8 +16,10 @@ from urllib.parse import urlsplit
 
 import ray
 from ray._private import node as ray_node
+from ray._private import ray_constants
 from ray._private import services as ray_services
 
+from infra import ray_stand_in
 from infra.ray_environment import DRIVER
 
 FOREVER_MS = 10**9
@@ -27,7 +30,10 @@ CLIENT_PORT = 10001
 KNOCK_SECONDS = 10.0
 MISMATCH = "Version mismatch"
 NEEDLESS = ("start_api_server", "start_monitor", "start_log_monitor")
-ADAPTED = ("resolve_ip_for_localhost", "get_node", "start_raylet")
+COMMAND = "_build_python_executable_command_memory_profileable"
+AGENTS = (ray_constants.PROCESS_TYPE_DASHBOARD_AGENT, ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT)
+STAND_IN = [sys.executable, "-I", "-S", ray_stand_in.__file__]
+ADAPTED = ("resolve_ip_for_localhost", "get_node", "start_raylet", COMMAND)
 
 
 def start(settings: dict[str, Any]) -> None:
@@ -106,7 +112,7 @@ def why_not(fault: Exception, address: str) -> dict[str, Any]:
 def _adapt() -> None:
     """Fit Ray to one machine: nothing listens beyond loopback, nothing starts that only a cluster needs, a slow start is borne.
 
-    Web API, autoscaler and log monitor are half of the CPU time of Ray's start. Ray has no settings for these three.
+    Web API, autoscaler, log monitor and the two agents are two thirds of the CPU time of Ray's start. It has no settings for these.
     """
     for place, name in (*((ray_node.Node, name) for name in NEEDLESS), *((ray_services, name) for name in ADAPTED)):
         if not hasattr(place, name):
@@ -114,6 +120,10 @@ def _adapt() -> None:
     for name in NEEDLESS:
         setattr(ray_node.Node, name, lambda *_, **__: None)
     ray_services.resolve_ip_for_localhost = lambda host: host
+    command: Any = getattr(ray_services, COMMAND)
+    setattr(
+        ray_services, COMMAND, lambda what, *rest, **more: STAND_IN if what in AGENTS else command(what, *rest, **more)
+    )
     _bear_a_slow_raylet()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from infra.mlflow_home import store_folder
+from pipeline.artifact import MODEL
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
 from pipeline.messages import nearest
@@ -60,7 +61,7 @@ def _served(store: Store) -> Iterator[Manifest]:
         yield from (
             manifest
             for manifest in store.of_stage(stage)
-            if manifest.kind in ("Service", "Model") and GGUF in manifest.files
+            if manifest.kind in ("Service", MODEL) and GGUF in manifest.files
         )
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.errors import UsageError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,13 +30,21 @@ def serve(
     ray: Annotated[
         bool, typer.Option("--ray/--no-ray", help="on Ray Serve, or in this process alone (one copy)")
     ] = True,
+    on: Annotated[
+        str, typer.Option("--on", metavar="PLACE", help="here, or modal: deployed, there only while asked")
+    ] = "here",
+    public: Annotated[
+        bool, typer.Option("--public", help="on Modal: answer whoever asks, without a proxy token")
+    ] = False,
 ) -> None:
-    """Answer OpenAI's chat API over HTTP until Ctrl-C."""
+    """Answer OpenAI's chat API over HTTP: here until Ctrl-C, or on Modal until it is stopped."""
     from infra.served import find
     from stages.service.launch import read_launch
     from stages.service.local import free_socket
 
     folder = find(model, store, _tell)
+    if on != "here":
+        return _on_modal(folder, on, public)
     name = read_launch(folder).name
     with free_socket(host, port) as probe:
         chosen = int(probe.getsockname()[1])
@@ -54,6 +64,21 @@ def _on_ray(folder: Path, name: str, host: str, port: int, replicas: int) -> Non
             cluster.wait()
         except KeyboardInterrupt:
             print(flush=True)
+
+
+def _on_modal(folder: Path, on: str, public: bool) -> None:
+    if on != "modal":
+        raise UsageError(f"a model cannot be served on {on!r}", mend="write --on here, or --on modal")
+    from infra.modal_serving import app_name, serve
+    from stages.service.launch import read_launch
+
+    url, name = serve(folder, _tell, public=public), read_launch(folder).name
+    print(f"{name} answers at {url}/v1, from the first question on; no container waits in between")
+    if not public:
+        print(
+            "who asks sends the headers Modal-Key and Modal-Secret of a proxy token (modal.com/settings/proxy-auth-tokens)"
+        )
+    print(f"to stop it: corpusmill infra modal stop {app_name(name)}", flush=True)
 
 
 def _in_process(folder: Path, name: str, host: str, port: int) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.plan import Entry, Plan, known_sum
+from pipeline.entry import Entry
+from pipeline.forecast import known_sum
+from pipeline.moving import told
+from pipeline.plan import Plan
 from pipeline.selection import drift_line
 from pipeline.tables import dollars, duration, style, table
 
 if TYPE_CHECKING:
-    from pipeline.run import Outcome
+    from pipeline.outcome import Outcome
 
 STATES = {"cached": "green", "run": "yellow", "drift": "cyan", "depends": "yellow"}
 ENDS = {"finished": "green", "cached": "green", "failed": "red", "stopped": "yellow", "skipped": "dim"}
@@ -35,7 +38,8 @@ def plan_lines(plan: Plan, colour: bool) -> list[str]:
         *("stage", "state"), *(["place"] if placed else []), *("last", "expected"), *(["dollars"] if priced else []), "why"
     ]  # fmt: skip
     lines = table(header, rows, right=range(2 + placed, 4 + placed + priced), colour=colour)
-    return [*lines, *total_lines(plan, priced), *([f"drift: {drift_line(plan)}"] if plan.drift else [])]
+    moving = [f"moves between places: {told(plan.moves)}"] if plan.moves else []
+    return [*lines, *total_lines(plan, priced), *moving, *([f"drift: {drift_line(plan)}"] if plan.drift else [])]
 
 
 def _priced(plan: Plan) -> bool:
@@ -104,6 +108,8 @@ def _note(outcome: Outcome, entry: Entry) -> str:
         return "what it needs was not made"
     if state == "stopped":
         return "stopped at a commit; it goes on from there"
-    if state == "finished" and made and made.lost.wall_seconds >= 0.05:
-        return f"{duration(made.lost.wall_seconds)} of it lost to failures"
+    if state == "finished" and made:
+        parts = {"lost to failures": made.lost, "idle before it began": made.idle}
+        told = [f"{duration(cost.wall_seconds)} {why}" for why, cost in parts.items() if cost.wall_seconds >= 0.05]
+        return f"of it {' and '.join(told)}" if told else ""
     return ""

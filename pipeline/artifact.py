@@ -10,6 +10,9 @@ from pipeline.errors import DagError
 if TYPE_CHECKING:
     from pipeline.stage import Stage
 
+MODEL = "Model"
+"""The kind of artifact that is registered, that has a card, and that MLflow is told of as a model too."""
+
 
 class Artifact:
     """A typed directory made by one stage; subclasses name a kind and add the methods that read and write it.

@@ -6,6 +6,7 @@ It names no machine, path or person; what is not on record it calls unknown. The
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from pipeline import counted
 from pipeline.card_facts import Facts, gather, scores
@@ -13,6 +14,7 @@ from pipeline.card_front import front_matter
 from pipeline.card_use import use
 from pipeline.card_words import UNKNOWN, cell, plain, public, setting, table
 from pipeline.lineage import Amount
+from pipeline.lineage_lines import measures
 from pipeline.manifest import Cost, Manifest
 from pipeline.spent import total
 from pipeline.store import Store
@@ -55,21 +57,26 @@ def _data(facts: Facts) -> str:
     hop = facts.hop
     origins = {name: hop.origins.get(name, (name,)) for name in hop.amounts}
     told = {one for names in origins.values() for one in names}
-    rows = [_source(facts, name, origins[name], amount) for name, amount in hop.amounts.items()]
-    rows += [_source(facts, name, (name,), Amount()) for name in facts.sources if name not in told]
-    header = ["source", "from", "licence", "revision", "documents", "conversations", "tokens", "share"]
+    shown = measures(hop.amounts.values())
+    rows = [_source(facts, name, origins[name], amount, shown) for name, amount in hop.amounts.items()]
+    rows += [_source(facts, name, (name,), Amount(), shown) for name in facts.sources if name not in told]
+    counts = ["conversations" if what == "chats" else what for what in shown]
+    header = ["source", "from", "licence", "revision", *counts, "share"]
     gap = f"\n\n{facts.missing} of the artifacts above it are not on record any more." if facts.missing else ""
-    share = "The share is of tokens where they were counted, else of conversations, else of documents."
-    return (f"{table(header, rows, right=(4, 5, 6, 7))}\n\n{share}" if rows else f"Its sources are {UNKNOWN}.") + gap
+    share = "The share is of tokens where they were counted, else of conversations, else of pairs, else of documents."
+    return (
+        f"{table(header, rows, right=range(4, len(header)))}\n\n{share}" if rows else f"Its sources are {UNKNOWN}."
+    ) + gap
 
 
-def _source(facts: Facts, name: str, origins: tuple[str, ...], amount: Amount) -> list[str]:
+def _source(facts: Facts, name: str, origins: tuple[str, ...], amount: Amount, shown: Sequence[str]) -> list[str]:
     records = [record for origin in origins for record in facts.sources.get(origin, [])]
     where, licence, revision = (
         ", ".join(dict.fromkeys(read(record) or UNKNOWN for record in records))
         for read in (lambda one: public(one.at), lambda one: one.licence, lambda one: _short(one.revision))
     )
-    counts = [UNKNOWN if one is None else f"{one:,.0f}" for one in (amount.documents, amount.chats, amount.tokens)]
+    found = [getattr(amount, what) for what in shown]
+    counts = [UNKNOWN if one is None else f"{one:,.0f}" for one in found]
     return [name, where, licence, revision, *counts, UNKNOWN if amount.share is None else f"{amount.share:.1%}"]
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pipeline.catalogue import everything
 from pipeline.counted import plain
 from pipeline.errors import StoreError
-from pipeline.lineage import Hop, above
+from pipeline.lineage import Hop, above, readings
 from pipeline.manifest import Manifest, SourceRecord
 from pipeline.store import Store
 
@@ -75,12 +75,11 @@ class Score(NamedTuple):
 def gather(store: Store, made: Manifest) -> Facts:
     """All that the store has on record of the model."""
     hops = above(store, made)
-    known: dict[str, list[SourceRecord]] = {}
-    for one in [hop.manifest for hop in hops.values() if hop.manifest]:
-        for name, record in (one.sources or _adopted(one)).items():
-            if record not in known.setdefault(name, []):
-                known[name].append(record)
-    return Facts(made, hops, known, reports(store, made))
+    known = {name: [record for _, record in every] for name, every in readings(hops).items()}
+    for one in [hop.manifest for hop in hops.values() if hop.manifest and not hop.manifest.sources]:
+        for name, record in _adopted(one).items():
+            known.setdefault(name, []).append(record)
+    return Facts(made, hops, {name: list(dict.fromkeys(every)) for name, every in known.items()}, reports(store, made))
 
 
 def _adopted(made: Manifest) -> dict[str, SourceRecord]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pipeline.artifact import MODEL
 from pipeline.card_facts import Facts, scores
 from pipeline.card_words import hub, plain
 
@@ -55,7 +56,7 @@ def licence(found: Iterable[str]) -> dict[str, str]:
 
 def _on_hub(facts: Facts, *, models: bool) -> list[tuple[str, str]]:
     """What was adopted or read from the Hub, each once."""
-    adopted = [one for one in facts.manifests if one.origin and (one.kind == "Model") is models]
+    adopted = [one for one in facts.manifests if one.origin and (one.kind == MODEL) is models]
     places = [one.origin.get("from", "") for one in adopted]
     places += [] if models else [one.at for records in facts.sources.values() for one in records]
     return list(dict.fromkeys(found for place in places if (found := hub(place))))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import cli_adopt, cli_card, cli_care, cli_ledger, cli_lineage, cli_sources, cli_track
+from pipeline import cli_adopt, cli_attach, cli_card, cli_care, cli_ledger, cli_lineage, cli_sources, cli_track
 from pipeline.cli_options import DEFAULT_STORE, DagName, Dials, StoreRoot, TrackerName
 from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped, UsageError, no_space
 
@@ -53,6 +53,9 @@ Above = Annotated[
 MaxCost = Annotated[
     float | None, typer.Option(metavar="DOLLARS", min=0, help="stop at the next commit when so much is spent")
 ]
+Move = Annotated[
+    float, typer.Option("--confirm-move", metavar="GIB", min=0, help="more is not moved between places unasked")
+]
 
 
 def _request(**asked: Any) -> Any:
@@ -73,23 +76,40 @@ def plan(
     accept: Accept = None,
     on: On = "",
     place: At = None,
+    places: Annotated[
+        bool, typer.Option("--places", help="compare where it could run: time, dollars, and whether it fits in memory")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the plan as JSON")] = False,
 ) -> None:
     """Say what a run would do, why, what it cost last time and what to expect now. Runs nothing."""
     from pipeline.accounts import plan_lines
     from pipeline.loading import load
     from pipeline.places import HERE, Places
+    from pipeline.plugins import executor_at
     from pipeline.selection import check_places, select
     from pipeline.store import Store
     from pipeline.tables import coloured
 
     _, drawn, _ = load(dag, dials or [])
     request = _request(only=only, start=start, until=until, rebuild=rebuild, accept=accept, on=on or HERE, place=place)
-    opened, places = Store(store), Places(_executor)
-    drawn, planned = select(drawn, opened, request, places)
-    check_places(planned, drawn, places, opened, away=True)
-    lines = [json.dumps(planned.as_json(), indent=1)] if as_json else plan_lines(planned, coloured(sys.stdout))
+    opened, executors = Store(store), Places(executor_at)
+    drawn, planned = select(drawn, opened, request, executors)
+    check_places(planned, drawn, executors, opened, away=True)
+    if places:
+        lines = _offers(planned, drawn, opened, as_json)
+    else:
+        lines = [json.dumps(planned.as_json(), indent=1)] if as_json else plan_lines(planned, coloured(sys.stdout))
     print("\n".join(lines))
+
+
+def _offers(planned: Any, dag: Any, store: Any, as_json: bool) -> list[str]:
+    from pipeline.offers import offer_lines, offers
+    from pipeline.tables import coloured
+
+    found = offers(planned, dag, store)
+    if as_json:
+        return [json.dumps({"places": [offer.as_json() for offer in found]}, indent=1)]
+    return offer_lines(found, planned, coloured(sys.stdout))
 
 
 @app.command()
@@ -107,6 +127,10 @@ def run(
     why: Why = "",
     confirm_above: Above = 10.0,
     max_cost: MaxCost = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="let its place drive it: it goes on without this machine")
+    ] = False,
+    confirm_move: Move = 10.0,
     tracker: TrackerName = "mlflow",
 ) -> None:
     """Bring a dag up to date: run what has to run, and show how it ended."""
@@ -119,7 +143,7 @@ def run(
 
     request = _request(
         only=only, start=start, until=until, rebuild=rebuild, accept=accept, why=why, confirm_above=confirm_above, max_cost=max_cost,
-        on=on or HERE, place=place,
+        on=on or HERE, place=place, confirm_move=confirm_move, detach=detach,
     )  # fmt: skip
     seen: list[Any] = []
 
@@ -130,6 +154,8 @@ def run(
         name, drawn, values = load(dag, dials or [])
         seen.append(Display(name))
         outcome = _watched(drawn, Store(store), values, tracker, request, seen[0])
+    if outcome.detached:
+        return cli_attach.told(outcome.run, store)
     if outcome.stopped:
         why = next(fault.message for fault in outcome.faults.values() if isinstance(fault, Stopped))
         raise DecisionNeeded(f"{why}; what was committed is kept", mend=f"raise the limit, then run again: {again()}")
@@ -141,41 +167,28 @@ def run(
 
 def _watched(dag: Any, store: Any, dials: Any, tracker: str, request: Any, display: Any) -> Any:
     """Run, shown on the terminal."""
+    from pipeline.plugins import executor_at, trackers_of
     from pipeline.run import run as execute
 
     try:
         outcome = execute(
-            dag, store, name=display.dag, dials=dials, executor=partial(_executor, request.on), elsewhere=_executor,
-            trackers=partial(_trackers, tracker, store), observer=display, request=request,
+            dag, store, name=display.dag, dials=dials, executor=partial(executor_at, request.on), elsewhere=executor_at,
+            trackers=partial(trackers_of, tracker, store), observer=display, request=request,
         )  # fmt: skip
     finally:
         display.close()
-    display.finished(outcome)
+    if not outcome.detached:
+        display.finished(outcome)
     return outcome
 
 
 for command in (
-    *(cli_adopt.adopt, cli_ledger.runs, cli_ledger.show, cli_ledger.diff, cli_track.track),
+    *(cli_adopt.adopt, cli_attach.attach, cli_ledger.runs, cli_ledger.show, cli_ledger.diff, cli_track.track),
     *(cli_card.card, cli_care.verify, cli_care.pin, cli_care.unpin, cli_care.gc),
     *(cli_lineage.lineage, cli_lineage.impact),
 ):
     app.command()(command)
 app.add_typer(cli_sources.sources, name="sources")
-
-
-def _executor(place: str) -> Any:
-    from pipeline import plugins
-    from pipeline.executor import Inline
-
-    kind, at, _ = place.partition("://")
-    options = {"address": place} if at else {}
-    return (Inline if kind == Inline.name else plugins.load("executors", kind, beside=[Inline.name]))(**options)
-
-
-def _trackers(name: str, store: Any) -> Sequence[Any]:
-    from pipeline import plugins
-
-    return [] if name == "none" else [plugins.load("trackers", name, beside=["none"])(store.url)]
 
 
 def _add_plugins(words: Sequence[str]) -> None:
@@ -188,9 +201,13 @@ def _add_plugins(words: Sequence[str]) -> None:
         return
     for name, point in sorted(plugins.named("commands").items()):
         try:
-            app.command(name)(point.load())
+            brought = point.load()
         except ModuleNotFoundError as fault:
-            app.command(name)(_missing(name, fault.name or ""))
+            brought = _missing(name, fault.name or "")
+        if isinstance(brought, typer.Typer):
+            app.add_typer(brought, name=name)
+        else:
+            app.command(name)(brought)
 
 
 def _missing(name: str, package: str) -> Callable[[], None]:

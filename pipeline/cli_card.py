@@ -19,13 +19,14 @@ def card(
 ) -> None:
     """Print the card of a model: data with licences, training, scores, cost and lineage, from the records alone."""
     from pipeline import card as cards
+    from pipeline.artifact import MODEL
     from pipeline.catalogue import find_artifact
     from pipeline.rendering import lay
     from pipeline.store import Store, place_of
 
     opened = Store(store)
     made = find_artifact(opened, name, dag)
-    if made.kind != "Model":
+    if made.kind != MODEL:
         raise UsageError(
             f"{made.label} is of the kind {made.kind}, and only a Model has a card",
             mend=f"corpusmill show {made.label} tells what is on record of it",

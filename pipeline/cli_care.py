@@ -28,7 +28,7 @@ def verify(
     """Read every byte of the artifacts again, and say what is missing, corrupt or not theirs."""
     from pipeline import care
     from pipeline.store import Store, place_of
-    from pipeline.tables import size
+    from pipeline.tables import size, some
 
     opened = Store(store)
     manifests, complaints = care.chosen(opened, names or [])
@@ -47,10 +47,11 @@ def verify(
         mend = "; ".join([f"corpusmill run DAG --rebuild {label}" for label in labels])
         unreadable = "delete the directory of a manifest that is damaged" if complaints else ""
         raise StoreError(
-            f"{len(wrong)} files are not as recorded, {len(complaints)} manifests cannot be read",
+            f"{some(len(wrong), 'file')} {'is' if len(wrong) == 1 else 'are'} not as recorded, "
+            f"{some(len(complaints), 'manifest')} cannot be read",
             mend="; ".join(part for part in (mend, unreadable) if part),
         )
-    print(f"{len(manifests)} artifacts, {size(weight)}: every byte is as recorded")
+    print(f"{some(len(manifests), 'artifact')}, {size(weight)}: every byte is as recorded")
 
 
 @contextmanager
@@ -86,6 +87,9 @@ def _pin(name: str, why: str, dag: str, store: str, pinned: bool) -> None:
     made = find_artifact(opened, name, dag)
     if pinned and opened.is_dropped(made):
         raise UsageError(f"the data of {made.label} ({place_of(made)}) was dropped", mend="build it again first")
+    if not pinned and place_of(made) not in keeping.pins(opened):
+        print(f"{made.label} ({place_of(made)}) is not pinned")
+        return
     word = keeping.pin(opened, made, why, pinned=pinned)
     print(f"{'pinned' if pinned else 'unpinned'} {made.label} ({place_of(made)}) by {word.who}")
 

@@ -68,7 +68,7 @@ def show(name: Thing = "", dag: DagOf = "", store: StoreRoot = DEFAULT_STORE, as
         print(_dumped(one.model_dump()) if as_json else "\n".join(run_lines(one, coloured(sys.stdout))))
     else:
         shown = _artifact(opened, found)
-        print(_dumped(shown) if as_json else "\n".join(artifact_lines(shown, found.cost, found.lost)))
+        print(_dumped(shown) if as_json else "\n".join(artifact_lines(shown, found.cost, found.lost, found.idle)))
 
 
 def diff(

@@ -55,18 +55,11 @@ def lineage(
     if as_json:
         print(json.dumps(fields(hops, targets, down), indent=1))
     elif mermaid:
-        print(flowchart(hops))
+        print(flowchart(hops, targets))
     elif html:
         from pipeline.lineage_html import page
 
-        models = [place for place in targets if hops[place].kind == "Model"]
-        print(
-            page(
-                f"{name}: what was made from it" if down else f"{name}: what it was made of",
-                hops,
-                [*models, *targets][0],
-            )
-        )
+        print(page(f"{name}: what was made from it" if down else f"{name}: what it was made of", hops, targets))
     else:
         print("\n".join((made_from if down else made_of)(hops, targets, coloured(sys.stdout))))
 

@@ -35,8 +35,8 @@ Place = tuple[list[Base], tuple[str, ...], str]
 
 _RECORDS = Cache(f"code-{FORM}.json", "records", "packages")
 _FILES = Files()
-_READING = threading.Lock()
-"""What was read is kept for all threads of a process, as those in which an executor looks for what is there."""
+_ONE_AT_A_TIME = threading.Lock()
+"""Both learn as they are asked, and a worker that links many stages asks in many threads."""
 
 
 def code_of(stage: Stage[Any]) -> CodeRecord:
@@ -49,12 +49,12 @@ def code_record(stage_class: type, *beside: Named) -> CodeRecord:
 
     Reads source files and runs none. Raises DagError where a class lies in no file, or a file it reaches has a syntax error.
     """
-    with _READING:
-        return _recorded(stage_class, beside)
-
-
-def _recorded(stage_class: type, beside: tuple[Named, ...]) -> CodeRecord:
     own, packages = _sorted(beside)
+    with _ONE_AT_A_TIME:
+        return _record(stage_class, own, packages)
+
+
+def _record(stage_class: type, own: list[Named], packages: set[str]) -> CodeRecord:
     places = [_place(thing) for thing in (stage_class, *own)]
     records = _RECORDS.section("records")
     name = "+".join(

@@ -60,6 +60,7 @@ def _of_manifest(made: Manifest) -> dict[str, Any]:
         "metrics": dict(made.metrics),
         "cost": made.cost.model_dump(),
         "lost": made.lost.model_dump(),
+        "idle": made.idle.model_dump(),
     }  # fmt: skip
 
 
@@ -69,6 +70,7 @@ def _of_run(one: Account) -> dict[str, Any]:
         "dials": one.dials,
         "cost": one.cost.model_dump(),
         "lost": one.lost.model_dump(),
+        "idle": one.idle.model_dump(),
     }
 
 

@@ -41,6 +41,10 @@ class Backend(Protocol):
         """End this process from outside, where what is inside goes on well beyond `minutes` (0: no limit)."""
         ...
 
+    def look(self) -> None:
+        """Called after each commit; raises `pipeline.limits.HandedOver` where another machine is to go on from it."""
+        ...
+
 
 class Serial:
     """The backend of one process: shards one after the other, a gang of one."""
@@ -60,6 +64,9 @@ class Serial:
 
     def limited(self, minutes: float) -> AbstractContextManager[None]:
         return nullcontext()  # nobody is outside
+
+    def look(self) -> None:
+        pass
 
 
 class Context:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 OWN = "from."
-MEASURES = ("documents", "tokens", "chats")
+PAIRS = "pairs"
+MEASURES = ("tokens", "chats", PAIRS, "documents")
+"""What may be counted; a share is of the first of these that is known. A pair is a choice between two answers."""
 
 Figures = dict[str, float]
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Artifact
 from pipeline.errors import DagError
 from pipeline.messages import nearest
-from pipeline.stage import Stage
+from pipeline.stage import Stage, leaves
+from pipeline.withheld import holds_password
 
 if TYPE_CHECKING:
-    from pipeline.run import Outcome
+    from pipeline.outcome import Outcome
 
 Summary = Callable[["Outcome"], list[str]]
 
@@ -61,6 +62,12 @@ class Dag:
             )
         if not stage.label.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise DagError(f"the label {stage.label!r} is not made of letters, digits, '-', '_' and '.'")
+        for place, leaf in leaves(stage):
+            if holds_password(leaf):
+                raise DagError(
+                    f"{stage.label}.{place} is an address with a password in it, and settings go on record",
+                    mend="leave the password out, and let run() read it from the environment",
+                )
         self.stages[stage.label] = stage
 
     @staticmethod

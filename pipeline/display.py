@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pipeline.accounts import ENDS, end_lines, plan_lines
 from pipeline.events import Event
 from pipeline.manifest import Manifest
+from pipeline.outcome import Outcome
 from pipeline.plan import Plan
-from pipeline.run import Outcome
 from pipeline.tables import coloured, duration, figure, style
 from pipeline.tracker import State
 

@@ -16,7 +16,7 @@ class Event(BaseModel):
     `data` by kind: state ``{state, …}`` with state one of waiting, started, resumed, finished, cached, failed, stopped, and
     of one that waits for something other than another run `why`;
     progress ``{done, total, unit}`` (total 0: unknown); metrics ``{step, values}``; log ``{line}``;
-    cost ``{session, cost, committed}`` (pipeline.spent.Session): what one session of an attempt has cost so far;
+    cost ``{session, cost, committed, idle}`` (pipeline.spent.Session): what one session of an attempt has cost so far;
     machine ``{values}``: how busy the machine is where the stage runs (pipeline.machine_load).
     """
 

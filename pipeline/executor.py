@@ -25,7 +25,11 @@ class Executor(Protocol):
     One that is named with an address (``--on NAME://REST``) is made with all of that as its `address`.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What manifests call it."""
+        ...
+
     remote: bool = False
     """Whether jobs run on another machine, which sees no folder of this one."""
     carries: bool = False

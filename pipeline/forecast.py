@@ -14,6 +14,7 @@ from pipeline.manifest import Manifest
 from pipeline.prices import hourly, peak_flops
 from pipeline.resources import Resources
 from pipeline.stage import Stage
+from pipeline.tables import duration
 
 UTILIZATION = 0.4
 """Share of a GPU's peak that training is expected to reach; well-tuned dense models reach 33 to 46 percent."""
@@ -33,33 +34,43 @@ FREE = Forecast(seconds=0.0, dollars=0.0, basis="cached")
 
 
 def forecast(
-    stage: Stage[Any], earlier: Sequence[Manifest], sizes: Mapping[str, int | None], share: float = 1.0
+    stage: Stage[Any],
+    earlier: Sequence[Manifest],
+    sizes: Mapping[str, int | None],
+    share: float = 1.0,
+    done: float = 0.0,
 ) -> Forecast:
     """What `stage` is expected to take, given earlier attempts (newest first) and the bytes of its inputs by place.
 
-    `share` is the part of the work that is still to be done, where the stage goes on from what is there.
+    `share` is the part of the work that is still to be done, where the stage goes on from what a shorter attempt kept; of
+    that, `done` seconds are committed by sessions that were cut short.
     """
     work, alike = stage.flops(), reference(stage, earlier)
     if alike is not None:
         factor, why = _scale(stage, alike, work, sizes)
-        seconds = (alike.cost.wall_seconds - alike.lost.wall_seconds) * factor * share
-        basis = f"last run{why}" + (f", {share:.0%} of it left" if share < 1 else "")
+        worked = alike.cost.wall_seconds - alike.lost.wall_seconds - alike.idle.wall_seconds
+        seconds = max(worked * factor * share - done, 0.0)
+        basis = f"last run{why}" + (f", {share:.0%} of it left" if share < 1 else "") + _less(done)
         return Forecast(seconds=seconds, dollars=_price(stage.resources, seconds), basis=basis)
     speed = peak_flops(stage.resources)
     if work is None or speed is None:
         return Forecast()
-    seconds = work * share / (speed * UTILIZATION)
-    basis = f"declared work at {UTILIZATION:.0%} of {stage.resources.gpu}'s peak"
+    seconds = max(work * share / (speed * UTILIZATION) - done, 0.0)
+    basis = f"declared work at {UTILIZATION:.0%} of {stage.resources.gpu}'s peak{_less(done)}"
     return Forecast(seconds=seconds, dollars=_price(stage.resources, seconds), basis=basis)
+
+
+def _less(done: float) -> str:
+    return f", less {duration(done)} that are committed" if done else ""
 
 
 def reference(stage: Stage[Any], earlier: Sequence[Manifest]) -> Manifest | None:
     """The attempt to go by: made here on machines of that kind, of the same label where there is one, whole, newest."""
-    wanted = stage.resources.gpu, bool(stage.resources.gpus)
+    wanted = stage.resources.gpu.upper(), bool(stage.resources.gpus)
     alike = [
         made
         for made in earlier
-        if not made.origin and (made.resources.get("gpu", ""), bool(made.resources.get("gpus", 0))) == wanted
+        if not made.origin and (made.resources.get("gpu", "").upper(), bool(made.resources.get("gpus", 0))) == wanted
     ]
     return min(alike, key=lambda made: (bool(made.extended_from), made.label != stage.label), default=None)
 
@@ -83,6 +94,12 @@ def _scale(
 def _price(resources: Resources, seconds: float) -> float | None:
     price = hourly(resources)
     return None if price is None else price * seconds / 3600
+
+
+def known_sum(parts: Sequence[float | None]) -> float | None:
+    """The sum, or None where a part is unknown."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
 
 
 def makespan(

@@ -11,15 +11,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline import ledger
+from pipeline.artifact import MODEL
 from pipeline.catalogue import each
+from pipeline.counted import MEASURES
 from pipeline.errors import UsageError
-from pipeline.lineage import Amount, Hop, held, sources, whole
+from pipeline.lineage import Amount, Hop, held, readings, sources, whole
 from pipeline.manifest import SourceRecord
 from pipeline.messages import nearest
 from pipeline.registered import champions
 from pipeline.store import Store, place_of
 
-MODEL = "Model"
 GOES, REBUILT, OLD = "goes", "rebuilt", "old"
 
 
@@ -79,8 +80,8 @@ def find(store: Store, asked: Sequence[str]) -> Impact:
 def _names(store: Store, hops: Mapping[str, Hop], asked: Sequence[str]) -> set[str]:
     by_name = {name for hop in hops.values() for name in hop.amounts}
     by_address: dict[str, set[str]] = {}
-    for hop in hops.values():
-        for name, record in hop.manifest.sources.items() if hop.manifest else ():
+    for name, every in readings(hops).items():
+        for _, record in every:
             by_address.setdefault(record.at, set()).add(name)
     names: set[str] = set()
     for word in asked:
@@ -139,7 +140,7 @@ def _cost(hop: Hop, attempts: Mapping[str, Hop]) -> tuple[float | None, float | 
 def _sum(amounts: Collection[Amount]) -> Amount:
     """Several amounts as one; the shares are added of those that are of the same measure as the first."""
     totals: dict[str, float] = {}
-    for what in ("tokens", "chats", "documents"):
+    for what in MEASURES:
         counted = [one for one in amounts if getattr(one, what) is not None]
         if counted:
             totals[what] = sum(getattr(one, what) for one in counted)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.impact import MODEL, REBUILT, Impact
-from pipeline.lineage_lines import NONE, SHORT, count, share
+from pipeline.artifact import MODEL
+from pipeline.impact import REBUILT, Impact
+from pipeline.lineage_lines import NONE, SHORT, count, measures, share
 from pipeline.tables import dollars, duration, style, table
 
 
@@ -17,9 +18,9 @@ def impact_lines(found: Impact, colour: bool) -> list[str]:
     if not found.touched:
         return [*lines, "", "nothing in force holds it"]
     priced = any(one.dollars is not None for one in found.touched)
-    rows = []
+    rows, shown = [], measures(one.amount for one in found.touched)
     for one in found.touched:
-        figures = [count(one.amount.documents), count(one.amount.tokens), count(one.amount.chats), share(one.amount)]
+        figures = [*(count(getattr(one.amount, what)) for what in shown), share(one.amount)]
         again = duration(one.seconds) if one.fate == REBUILT else one.fate
         money = [dollars(one.dollars) if one.fate == REBUILT else NONE] if priced else []
         where = ", ".join((*one.versions, *one.dags))
@@ -38,15 +39,13 @@ def impact_lines(found: Impact, colour: bool) -> list[str]:
         "artifact",
         "kind",
         "digest",
-        "documents",
-        "tokens",
-        "chats",
+        *shown,
         "share",
         "rebuild",
         *(["dollars"] if priced else []),
         "in force in",
     ]
-    lines = [*lines, "", *table(header, rows, right=range(3, 9 if priced else 8), colour=colour), ""]
+    lines = [*lines, "", *table(header, rows, right=range(3, len(shown) + 5 + priced), colour=colour), ""]
     return [*lines, _total(found)]  # fmt: skip
 
 
@@ -70,7 +69,7 @@ def as_json(found: Impact) -> dict[str, Any]:
         "touched": [
             {
                 "label": one.hop.label, "kind": one.hop.kind, "place": one.hop.place, "digest": one.hop.digest,
-                "documents": one.amount.documents, "tokens": one.amount.tokens, "chats": one.amount.chats, "share": one.amount.share,
+                **one.amount._asdict(),
                 "dags": list(one.dags), "versions": list(one.versions), "fate": one.fate, "seconds": one.seconds, "dollars": one.dollars,
             }
             for one in found.touched

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,7 +20,7 @@ from pipeline import canonical, digest
 from pipeline.code import code_of
 from pipeline.context import Backend, Context, Serial
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError
-from pipeline.extension import States, candidates
+from pipeline.extension import States, candidates, find
 from pipeline.lease import Busy
 from pipeline.limits import Limits
 from pipeline.machine import Meter, environment, machine
@@ -35,8 +35,21 @@ from pipeline.store import Attempt, Store
 from pipeline.store_faults import explained, of_store
 from pipeline.stream import Emitter, LineWriter
 from pipeline.wire import named, opened, sent
+from pipeline.withheld import masking
 
 ALONE = Serial()
+
+
+class _Here(NamedTuple):
+    """Where a job is executed: by which executor, how it spreads its work, since when it is paid for without working."""
+
+    executor: str
+    backend: Backend
+    since: float | None
+
+    def idle(self) -> float:
+        """Seconds for which this machine was held until now."""
+        return 0.0 if self.since is None else max(time.time() - self.since, 0.0)
 
 
 class Job(BaseModel):
@@ -56,11 +69,16 @@ class Job(BaseModel):
     path: tuple[str, ...] = ()
     force: bool = False
     flops: float | None = None
+    max_cost: float | None = None
+    """Dollars that the whole run may spend. The job holds itself to it, for its driver may be gone."""
     planned: dict[str, Any]
     """The settings in stable form when the job was made: what a source held is among them."""
 
     @classmethod
-    def of(cls, stage: Stage[Any], parents: Sequence[Stage[Any]], *, run: str, store: str, force: bool = False) -> Job:
+    def of(
+        cls, stage: Stage[Any], parents: Sequence[Stage[Any]], *, run: str, store: str, force: bool = False,
+        max_cost: float | None = None,
+    ) -> Job:  # fmt: skip
         """The job that makes `stage`, whose inputs come from `parents`."""
         labels = [parent.label for parent in parents]
         makers = {place: artifact.producer.label for place, artifact in stage.inputs().items() if artifact.producer}
@@ -79,6 +97,7 @@ class Job(BaseModel):
             path=import_paths(stage),
             force=force,
             flops=stage.flops(),
+            max_cost=max_cost,
             planned=canonical.settings(stage),
         )
 
@@ -98,16 +117,27 @@ class Job(BaseModel):
         found = store.in_force(stage.stage_name(), self._key(stage, inputs), self._code(stage).digest)
         return None if found is None or store.is_dropped(found) else found
 
-    def execute(self, inputs: Sequence[Manifest], *, executor: str, backend: Backend = ALONE) -> Manifest:
+    def goes_on_from(self, inputs: Sequence[Manifest]) -> Manifest | None:
+        """The attempt whose state this job would go on from, if its store holds one."""
+        store, stage = Store(self.store), self._drawn()
+        if not stage.extends or self.force:
+            return None
+        made, code = store.of_stage(stage.stage_name()), self._code(stage).digest
+        return find(stage, canonical.settings(stage), self._digests(inputs), code, made, store)
+
+    def execute(
+        self, inputs: Sequence[Manifest], *, executor: str, backend: Backend = ALONE, since: float | None = None
+    ) -> Manifest:
         """The attempt in force, or a new one made here. Raises CorpusmillError; a bug in the stage becomes StageFailed.
 
-        Raises Busy where another run makes it and `backend` is not patient.
+        Raises Busy where another run makes it and `backend` is not patient. `since` is the time from which on this machine is
+        paid for and did not work: what passed until the stage begins enters its cost, and is told as idle.
         """
         store = Store(self.store)
         emit = Emitter(store, self.run, self.label)
         try:
             try:
-                return self._execute(store, emit, inputs, executor, backend)
+                return self._execute(store, emit, inputs, _Here(executor, backend, since))
             except OSError as fault:  # of scratch, lease or log; run() has its own
                 raise explained(fault, str(store.local)) from fault
         except CorpusmillError as fault:
@@ -123,8 +153,10 @@ class Job(BaseModel):
         return self.load({place: Path(place) for place in self.inputs})
 
     def _key(self, stage: Stage[Any], inputs: Sequence[Manifest]) -> str:
-        digests = {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
-        return canonical.key_of(stage.stage_name(), self._as_planned(stage), digests)
+        return canonical.key_of(stage.stage_name(), self._as_planned(stage), self._digests(inputs))
+
+    def _digests(self, inputs: Sequence[Manifest]) -> dict[str, str]:
+        return {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
 
     def _as_planned(self, stage: Stage[Any]) -> dict[str, Any]:
         """The planned settings, which must be those that hold now: a source may have been edited since."""
@@ -145,9 +177,7 @@ class Job(BaseModel):
             )
         return code
 
-    def _execute(
-        self, store: Store, emit: Emitter, inputs: Sequence[Manifest], executor: str, backend: Backend
-    ) -> Manifest:
+    def _execute(self, store: Store, emit: Emitter, inputs: Sequence[Manifest], here: _Here) -> Manifest:
         stage = self._drawn()
         key, code = self._key(stage, inputs), self._code(stage)
         asked = time.time()
@@ -159,55 +189,55 @@ class Job(BaseModel):
 
         def waiting() -> None:
             emit("state", state="waiting", key=key)
-            if not backend.patient:
+            if not here.backend.patient:
                 raise Busy(f"{stage.stage_name()}/{key}")
 
         manifest = found()
         if manifest is None:
-            Limits(store, self.run, self.label).look()
-            with store.attempt(stage.stage_name(), key, code.digest, waiting) as attempt:
+            limits = Limits(store, self.run, self.label, stage.resources.minutes, self.max_cost, here.backend.look)
+            limits.spending.look()
+            limits.look()
+            with store.attempt(stage.stage_name(), key, code.digest, waiting, f"{self.run}/{self.label}") as attempt:
                 manifest = found()
                 if manifest is None:
-                    return self._make(store, emit, stage, attempt, code, inputs, executor, backend)
+                    return self._make(store, emit, stage, attempt, code, inputs, limits, here)
         emit("state", state="cached", key=key, attempt=manifest.attempt)
         return manifest
 
     def _make(
-        self,
-        store: Store,
-        emit: Emitter,
-        stage: Stage[Any],
-        attempt: Attempt,
-        code: CodeRecord,
-        inputs: Sequence[Manifest],
-        executor: str,
-        backend: Backend,
-    ) -> Manifest:
-        limits = Limits(store, self.run, self.label, stage.resources.minutes)
+        self, store: Store, emit: Emitter, stage: Stage[Any], attempt: Attempt, code: CodeRecord, inputs: Sequence[Manifest],
+        limits: Limits, here: _Here,
+    ) -> Manifest:  # fmt: skip
         limits.look()
         emit("state", state="resumed" if attempt.resumed else "started", key=attempt.key)
         held = Resources.model_validate(self.resources)
-        spent = Spent(attempt.workspace.folder / "spent", Meter(held), emit, attempt.depot)
+        meter, spending = Meter(held, here.idle()), limits.spending
+        spent = Spent(attempt.workspace.folder / "spent", meter, emit, attempt.depot, spending.count)
         states = self._states(store, stage, attempt, code, inputs)
-        ctx = Context(attempt.workspace, emit=emit, backend=backend, spent=spent, look=limits.look, states=states)
-        emit.pulse = spent.beat
+        ctx = Context(attempt.workspace, emit=emit, backend=here.backend, spent=spent, look=limits.look, states=states)
+
+        def pulse() -> None:
+            spent.beat()
+            spending.look()
+
+        emit.pulse = pulse
         try:
             stage = self.load({place: store.data(inputs[parent]) for place, (parent, _) in self.inputs.items()})
             self._as_planned(stage)  # it may have waited for its lease
             sources = stage.sources()
-            with limits.timed(), backend.limited(stage.resources.minutes):
+            with limits.timed(), here.backend.limited(stage.resources.minutes):
                 self._run(store, emit, stage, ctx, attempt)
             files = attempt.workspace.seal(stage.makes.rendered)
             if not files:
                 raise StageFailed(
                     f"stage {self.label!r} ended without writing a file", mend=f"{self.stage}.run must fill out.path"
                 )
-            cost, lost = spent.costs()
+            cost, lost, idle = spent.costs()
             manifest = Manifest(
                 stage=attempt.stage, label=self.label, key=attempt.key, attempt=attempt.name, kind=stage.makes.kind(), source=self.stage,
                 settings=self._as_planned(stage), inputs=self._input_records(inputs), files=files, digest=digest.of_files(files),
-                code=code, environment=environment(), machine=machine(held), cost=cost, lost=lost, metrics=ctx.metrics, flops=self.flops,
-                run=self.run, executor=executor, resources=self.resources, created=time.time(),
+                code=code, environment=environment(), machine=machine(held), cost=cost, lost=lost, idle=idle, metrics=ctx.metrics,
+                flops=self.flops, run=self.run, executor=here.executor, resources=self.resources, created=time.time(),
                 resume=attempt.workspace.seal_kept(), resume_at=attempt.workspace.kept(), extends=stage.extends,
                 extended_from=states.extended_from, rendered=stage.makes.rendered, sources=sources,
             )  # fmt: skip
@@ -234,23 +264,11 @@ class Job(BaseModel):
         """What this attempt may go on from: nothing of another where it is to be built anew, though it is there."""
         anew = self.force and store.holds(store.attempts(attempt.stage, attempt.key))
         made = store.of_stage(attempt.stage) if stage.extends and not anew else []
-        digests = {place: inputs[parent].digest for place, (parent, _) in self.inputs.items()}
-        shorter = list(candidates(stage, canonical.settings(stage), digests, code.digest, made, store))
+        shorter = list(candidates(stage, canonical.settings(stage), self._digests(inputs), code.digest, made, store))
         return States(attempt.workspace, stage.continues_until(), shorter, store.resume)
 
     def _input_records(self, inputs: Sequence[Manifest]) -> dict[str, InputRecord]:
-        return {
-            place: InputRecord(
-                stage=made.stage,
-                key=made.key,
-                attempt=made.attempt,
-                digest=made.digest,
-                label=self.parents[parent],
-                size=made.size,
-            )
-            for place, (parent, _) in self.inputs.items()
-            for made in (inputs[parent],)
-        }
+        return {place: inputs[parent].as_input(self.parents[parent]) for place, (parent, _) in self.inputs.items()}
 
     def _run(self, store: Store, emit: Emitter, stage: Stage[Any], ctx: Context, attempt: Attempt) -> None:
         writer = LineWriter(emit, store.logs(self.run) / f"{self.label}.txt")
@@ -276,7 +294,7 @@ class Job(BaseModel):
         frame = traceback.extract_tb(fault.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}"
         log = store.log_place(self.run, self.label)
-        first = (str(fault).strip() or repr(fault)).splitlines()[0]
+        first = masking()((str(fault).strip() or repr(fault)).splitlines()[0])
         return StageFailed(
             f"stage {self.label!r}: {type(fault).__name__}: {first} (at {where})", mend=f"read the traceback in {log}"
         )

@@ -22,6 +22,8 @@ SILENT_SECONDS = 30.0
 """A run of another machine that has told nothing for so long is taken for dead: a heartbeat comes every few seconds."""
 
 R = TypeVar("R", bound=BaseModel)
+HANDLE = "detached.json"
+"""In the folder of a run that was handed over to a driver elsewhere."""
 SETTLED = "account.json"
 """The account of a run that is over, as one record."""
 
@@ -45,6 +47,7 @@ class StageAccount(_Account):
     expected_dollars: float | None = None
     cost: Cost = Cost()
     lost: Cost = Cost()
+    idle: Cost = Cost()
 
 
 class Account(_Account):
@@ -64,6 +67,7 @@ class Account(_Account):
     stages: dict[str, StageAccount]
     cost: Cost
     lost: Cost
+    idle: Cost = Cost()
     priced: float | None = None
     complaints: list[str] = []
 
@@ -111,6 +115,7 @@ def account(store: Store, run: str) -> Account | str:
         stages=stages,
         cost=total(one.cost for one in stages.values()),
         lost=total(one.lost for one in stages.values()),
+        idle=total(one.idle for one in stages.values()),
         priced=round(sum(priced), 6) if priced else None,
         complaints=complaints,
     )
@@ -128,6 +133,15 @@ def settle(store: Store, run: str) -> dict[str, Cost]:
     return {label: stage.cost for label, stage in one.stages.items()}
 
 
+def sessions(store: Store, run: str, seen: dict[str, str]) -> Iterator[Session]:
+    """What every session of a run has cost, as it last said. Labels of which nothing is newer than in `seen` are left out."""
+    for label in store.files.children(f".runs/{run}/events"):
+        newest = max(store.files.children(f".runs/{run}/events/{label}"), default="")
+        if seen.get(label) != newest:
+            seen[label] = newest
+            yield from _Told(store, run, label, []).sessions
+
+
 def attempts(store: Store, run: str) -> dict[str, str]:
     """The places in the store of what each label of a run ended with, or was cached as."""
     end, begun = _read(store, EndRecord, f".runs/{run}/end.json", []), record(store, run)
@@ -141,6 +155,8 @@ def attempts(store: Store, run: str) -> dict[str, str]:
 
 
 def _alive(store: Store, run: str, last: float) -> bool:
+    if store.files.exists(f".runs/{run}/{HANDLE}"):  # its driver is elsewhere, and says so itself when it ends
+        return True
     lock = store.logs(run).with_name("lease")
     return is_held(lock) if lock.exists() else time.time() - last < SILENT_SECONDS
 
@@ -168,6 +184,7 @@ def _stage(label: str, drawn: StageRecord, told: _Told, end: EndRecord | None, a
         expected_dollars=drawn.expected_dollars,
         cost=total(session.cost for session in told.sessions),
         lost=total(session.lost for session in over),
+        idle=total(session.waited for session in told.sessions),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.compare import Differences
 from pipeline.counted import plain
-from pipeline.ledger import Account
+from pipeline.ledger import Account, StageAccount
 from pipeline.manifest import Cost
 from pipeline.tables import dollars, duration, figure, moment, size, style, table
 
@@ -20,8 +20,8 @@ SHOWN_FILES = 12
 
 
 def runs_table(accounts: Sequence[Account], colour: bool) -> list[str]:
-    """One line for each run: what was run, when, how it ended, what it took, cost and lost."""
-    rows, priced = [], any(one.priced is not None for one in accounts)
+    """One line for each run: what was run, when, how it ended, what it took, cost, lost, and waited for machines it held."""
+    rows, priced, idle = [], any(one.priced is not None for one in accounts), _waited(accounts)
     for one in accounts:
         states = [stage.state for stage in one.stages.values()]
         counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
@@ -30,11 +30,13 @@ def runs_table(accounts: Sequence[Account], colour: bool) -> list[str]:
         rows.append(
             [
                 one.run, moment(one.started), style(one.ended, COLOURS[one.ended], colour), duration(one.seconds),
-                duration(one.cost.cpu_seconds), *money, _lost(one.lost), ", ".join(counts), asked,
+                duration(one.cost.cpu_seconds), *money, _lost(one.lost), *([_lost(one.idle)] if idle else []), ", ".join(counts),
+                asked,
             ]
         )  # fmt: skip
-    header = ["run", "began", "ended", "took", "CPU", *(["dollars"] if priced else []), "lost", "stages", "dag"]
-    return table(header, rows, right=range(3, 7 if priced else 6), colour=colour)
+    measures = ["took", "CPU", *(["dollars"] if priced else []), "lost", *(["idle"] if idle else [])]
+    header = ["run", "began", "ended", *measures, "stages", "dag"]
+    return table(header, rows, right=range(3, 3 + len(measures)), colour=colour)
 
 
 def run_lines(one: Account, colour: bool) -> list[str]:
@@ -49,25 +51,28 @@ def run_lines(one: Account, colour: bool) -> list[str]:
                 "ended": f"{style(one.ended, COLOURS[one.ended], colour)} after {duration(one.seconds)}",
                 "cost": cost_line(one.cost, one.priced),
                 "lost": cost_line(one.lost) if one.lost.wall_seconds else "",
+                "idle": cost_line(one.idle) if one.idle.wall_seconds else "",
             }
         ),
         "",
     ]
+    idle = _waited(one.stages.values())
     rows = [
         [
             label, style(stage.state, COLOURS.get(stage.state, "dim"), colour),
             duration(stage.cost.wall_seconds) if stage.cost.wall_seconds else NONE,
             duration(stage.expected_seconds) if stage.cost.wall_seconds else NONE,
             duration(stage.cost.cpu_seconds) if stage.cost.wall_seconds else NONE,
-            _money(stage.cost), _lost(stage.lost), stage.fault.splitlines()[0] if stage.fault else stage.reason,
+            _money(stage.cost), _lost(stage.lost), *([_lost(stage.idle)] if idle else []),
+            stage.fault.splitlines()[0] if stage.fault else stage.reason,
         ]
         for label, stage in one.stages.items()
     ]  # fmt: skip
-    header = ["stage", "state", "took", "forecast", "CPU", "dollars", "lost", "why"]
-    return [*lines, *table(header, rows, right=(2, 3, 4, 5, 6), colour=colour)]
+    header = ["stage", "state", "took", "forecast", "CPU", "dollars", "lost", *(["idle"] if idle else []), "why"]
+    return [*lines, *table(header, rows, right=range(2, len(header) - 1), colour=colour)]
 
 
-def artifact_lines(shown: dict[str, Any], cost: Cost, lost: Cost) -> list[str]:
+def artifact_lines(shown: dict[str, Any], cost: Cost, lost: Cost, idle: Cost) -> list[str]:
     """An artifact: all that its manifest says, who keeps it, what was made from it."""
     files = shown["files"]
     lines = pairs(
@@ -86,6 +91,7 @@ def artifact_lines(shown: dict[str, Any], cost: Cost, lost: Cost) -> list[str]:
             "work": f"{figure(shown['flops'])} floating-point operations" if shown["flops"] else "",
             "cost": cost_line(cost),
             "lost": cost_line(lost) if lost.wall_seconds else "",
+            "idle": cost_line(idle) if idle.wall_seconds else "",
             "machine": _flat({**shown["machine"], **shown["environment"]}),
             "asked for": _flat({name: value for name, value in shown["resources"].items() if value}),
             "metrics": _flat({name: figure(value) for name, value in plain(shown["metrics"]).items()}),
@@ -180,3 +186,8 @@ def _money(cost: Cost, priced: float | None = None) -> str:
 
 def _lost(cost: Cost) -> str:
     return duration(cost.wall_seconds) if cost.wall_seconds >= 0.05 else NONE
+
+
+def _waited(accounts: Iterable[Account | StageAccount]) -> bool:
+    """Whether a machine was held for a while that did not work yet: on one's own there is none such."""
+    return any(one.idle.wall_seconds >= 0.05 for one in accounts)

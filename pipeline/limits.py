@@ -1,25 +1,43 @@
-"""What ends a stage before it is done: its limit of time, and a request to stop its run, looked for at each commit."""
+"""What ends a stage before it is done: its limit of time, what its run may spend, and a request to stop that, looked for at
+each commit."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import StageFailed, Stopped
+from pipeline.spending import Spending
 from pipeline.store import Store
 
 LOOK_SECONDS = 1.0
 """Between two looks into a remote store; a local one is cheap to ask at every commit."""
 
 
-class Limits:
-    """The limits of the stage `label` of a run; `minutes` of 0 is no limit of time."""
+class HandedOver(Stopped):
+    """The time of this machine is up, and not that of the stage: another one goes on from the last commit."""
 
-    def __init__(self, store: Store, run: str, label: str, minutes: float = 0) -> None:
-        self._store, self._run, self._label, self._minutes = store, run, label, minutes
+
+class Limits:
+    """The limits of the stage `label` of a run; `minutes` of 0 is no limit of time, `dollars` of None none of what it spends.
+
+    `beyond` looks at what else may end it here: it raises HandedOver.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run: str,
+        label: str,
+        minutes: float = 0,
+        dollars: float | None = None,
+        beyond: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store, self._run, self._label, self._minutes, self._beyond = store, run, label, minutes, beyond
+        self.spending = Spending(store, run, dollars)
         self._pause = LOOK_SECONDS if "://" in store.url else 0.0
         self._looked, self._deadline = float("-inf"), float("inf")
 
@@ -27,11 +45,13 @@ class Limits:
         """Raise Stopped if the run was asked to stop, StageFailed if time is up; what was committed is kept."""
         if time.monotonic() > self._deadline:
             raise overdue(self._label, self._minutes)
-        if time.monotonic() - self._looked < self._pause:
-            return
-        self._looked = time.monotonic()
-        if why := self._store.stop_asked(self._run):
+        why = self.spending.over
+        if not why and time.monotonic() - self._looked >= self._pause:
+            self._looked = time.monotonic()
+            why = self._store.stop_asked(self._run)
+        if why:
             raise Stopped(f"stage {self._label!r} was stopped: {why}", mend="run again to go on from its last commit")
+        self._beyond()
 
     @contextmanager
     def timed(self) -> Iterator[None]:

@@ -1,9 +1,10 @@
 """What an artifact was made of and what was made from it, from manifests alone: each hop with how much of which source it holds.
 
-The figures of a hop are of what is trained on: its own metrics ``from.SOURCE.documents`` (``tokens``, ``chats``), or else what its
-inputs hold. Inputs of one field (``documents.0``, ``documents.1``) add up; of those of several fields the greatest figure counts,
+The figures of a hop are of what is trained on: its own metrics ``from.SOURCE.documents`` (``tokens``, ``chats``, ``pairs``), or else
+what its inputs hold. Inputs of one field (``documents.0``, ``documents.1``) add up; of those of several fields the greatest figure counts,
 and a field that knows a source's tokens goes before one that does not. So a model holds what its tokens hold, not what its
-tokenizer read of the same; a tuned one holds its conversations, and what the model that it started from was made of.
+tokenizer read of the same; a tuned one holds its conversations, and what the model that it started from was made of. Pairs are answers
+to what was asked from a source: a model holds them beside the rest; elsewhere they stand for all that its inputs hold of that source.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline import ledger
+from pipeline.artifact import MODEL
 from pipeline.catalogue import each, everything
-from pipeline.counted import MEASURES, Figures, counted
+from pipeline.counted import MEASURES, PAIRS, Figures, counted
 from pipeline.errors import StoreError
 from pipeline.manifest import InputRecord, Manifest, SourceRecord
 from pipeline.store import Store, place_of
@@ -23,13 +25,14 @@ from pipeline.store import Store, place_of
 class Amount(NamedTuple):
     """How much of a source an artifact holds, None where nobody counted.
 
-    `share` is of the tokens where they are known, else of the conversations, else of the documents; of documents
-    only where no source of the artifact was counted in tokens.
+    `share` is of the tokens where they are known, else of the conversations, else of the pairs, else of the documents; of
+    documents only where no source of the artifact was counted in tokens.
     """
 
     documents: float | None = None
     tokens: float | None = None
     chats: float | None = None
+    pairs: float | None = None
     share: float | None = None
 
 
@@ -99,13 +102,18 @@ def web(known: Mapping[str, Manifest], ends: Iterable[str], gaps: Mapping[str, s
     return hops
 
 
+def readings(hops: Mapping[str, Hop]) -> dict[str, list[tuple[Manifest, SourceRecord]]]:
+    """Who read what from outside, by the name of the source, in the order of the hops."""
+    found: dict[str, list[tuple[Manifest, SourceRecord]]] = {}
+    for made in (hop.manifest for hop in hops.values() if hop.manifest):
+        for name, record in made.sources.items():
+            found.setdefault(name, []).append((made, record))
+    return found
+
+
 def sources(hops: Mapping[str, Hop]) -> dict[str, SourceRecord]:
     """What all hops read from outside, by name; of two under one name both addresses, licences and revisions are told."""
-    found: dict[str, list[SourceRecord]] = {}
-    for hop in hops.values():
-        for name, record in hop.manifest.sources.items() if hop.manifest else ():
-            if record not in found.setdefault(name, []):
-                found[name].append(record)
+    found = {name: [record for _, record in every] for name, every in readings(hops).items()}
     return {
         name: SourceRecord(
             **{part: ", ".join(dict.fromkeys(getattr(one, part) for one in records if getattr(one, part)))
@@ -161,12 +169,22 @@ def _ordered(known: Mapping[str, Manifest], ends: Iterable[str]) -> Iterator[tup
 
 def _hop(place: str, made: Manifest, hops: Mapping[str, Hop]) -> Hop:
     inputs = {field: at for field, at in _inputs(made).items() if at in hops}
-    own = counted(made.metrics)
-    figures = own or {name: {} for name in made.sources} | _inherited(inputs, hops)
+    figures = _figures(made, inputs, hops)
     parents = tuple(dict.fromkeys(inputs.values()))
     given = [hops[at].origins for at in parents]
     origins = {name: (name,) if name in made.sources else _origins(name, given) for name in figures}
     return Hop(place, made.label, made.kind, made.digest, made, parents, inputs, _shared(figures), origins)
+
+
+def _figures(made: Manifest, inputs: Mapping[str, str], hops: Mapping[str, Hop]) -> dict[str, Figures]:
+    own = counted(made.metrics)
+    if any(set(one) - {PAIRS} for one in own.values()):
+        return own
+    given: dict[str, Figures] = {name: {} for name in made.sources} | _inherited(inputs, hops)
+    if not own:
+        return given
+    rest = {name: {what: count for what, count in one.items() if what != PAIRS} for name, one in given.items()}
+    return rest | {name: {**(rest.get(name, {}) if made.kind == MODEL else {}), **one} for name, one in own.items()}
 
 
 def _origins(name: str, given: list[dict[str, tuple[str, ...]]]) -> tuple[str, ...]:
@@ -190,7 +208,8 @@ def _inherited(inputs: Mapping[str, str], hops: Mapping[str, Hop]) -> dict[str, 
     for name in dict.fromkeys(name for total in by_field.values() for name in total):
         every = [total[name] for total in by_field.values() if name in total]
         best = [figures for figures in every if "tokens" in figures] or every
-        greatest = {what: max((one[what] for one in best if what in one), default=None) for what in MEASURES}
+        pools = {what: every if what == PAIRS else best for what in MEASURES}
+        greatest = {what: max((one[what] for one in pool if what in one), default=None) for what, pool in pools.items()}
         found[name] = {what: value for what, value in greatest.items() if value is not None}
     return found
 
@@ -200,13 +219,11 @@ def _shared(figures: Mapping[str, Figures]) -> dict[str, Amount]:
     totals = {what: sum(one.get(what, 0.0) for one in figures.values()) for what in MEASURES}
 
     def amount(one: Figures) -> Amount:
-        what = next((what for what in ("tokens", "chats", "documents") if what in one), "")
+        what = next((what for what in MEASURES if what in one), "")
         alone = what == "documents" and totals["tokens"]
         share = one[what] / totals[what] if what and totals[what] and not alone else None
-        return Amount(one.get("documents"), one.get("tokens"), one.get("chats"), share)
+        return Amount(one.get("documents"), one.get("tokens"), one.get("chats"), one.get(PAIRS), share)
 
     found = {name: amount(one) for name, one in figures.items()}
-    ranks = {
-        name: [-(getattr(one, what) or 0.0) for what in ("tokens", "chats", "documents")] for name, one in found.items()
-    }
-    return dict(sorted(found.items(), key=lambda one: ranks[one[0]]))  # fmt: skip
+    ranks = {name: [-(getattr(one, what) or 0.0) for what in MEASURES] for name, one in found.items()}
+    return dict(sorted(found.items(), key=lambda one: ranks[one[0]]))

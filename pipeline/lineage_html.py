@@ -9,6 +9,7 @@ from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
+from pipeline.artifact import MODEL
 from pipeline.lineage import Hop, sources
 from pipeline.lineage_lines import record_of, share, taken
 from pipeline.lineage_lines import title as named
@@ -21,13 +22,14 @@ LOCAL = "http://127.0.0.1:5000/"
 """Where `corpusmill ui` shows MLflow, unless that port is taken."""
 
 
-def page(title: str, hops: dict[str, Hop], target: str) -> str:
-    """The lineage page: `hops` by place, the sources first; `target` is the place that it is about, and begins chosen."""
+def page(title: str, hops: dict[str, Hop], targets: Sequence[str]) -> str:
+    """The lineage page: `hops` by place, the sources first; `targets` are the places that it is about. The first of them, a
+    model before others, begins chosen; where there are several, each is a button at the top."""
     known = sources(hops)
     nodes = [_node(one) for one in hops.values()]
     edges = [(above, place) for place, one in hops.items() for above in one.above if above in hops]
     details = {place: detail(one, known, hops) for place, one in hops.items()}
-    return document(title, nodes, edges, details, chosen=target)
+    return document(title, nodes, edges, details, targets=sorted(targets, key=lambda one: hops[one].kind != MODEL))
 
 
 def document(
@@ -36,16 +38,16 @@ def document(
     edges: Iterable[tuple[str, str]],
     details: Mapping[str, Detail],
     *,
-    chosen: str = "",
+    targets: Sequence[str] = (),
     server: str = "",
 ) -> str:
-    """The page of any graph. Links lead below `server`, or where the page is itself shown by MLflow."""
+    """The page of any graph, with a way to each of `targets`. Links lead below `server`, or where the page is itself shown by MLflow."""
     parts = {
         "title": escape(title),
         # Inside HTML the picture needs no name of its format, and the page then holds no address that anyone would fetch.
         "drawing": re.sub(r' xmlns="[^"]*"', "", drawing(nodes, edges), count=1),
         "data": _script({name: asdict(detail) for name, detail in details.items()}),
-        "chosen": _script(chosen),
+        "targets": _script(list(targets)),
         "server": _script(
             server.rstrip("/") + "/" if server else LOCAL if any(one.link for one in details.values()) else ""
         ),

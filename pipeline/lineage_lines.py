@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from pipeline.counted import MEASURES, PAIRS
 from pipeline.ledger_lines import indented
 from pipeline.lineage import Amount, Hop, held, sources
 from pipeline.manifest import SourceRecord
@@ -53,12 +54,13 @@ def count(value: float | None) -> str:
 
 
 def taken(amount: Amount) -> str:
-    """The figure that the share is of, with its word: ``4,551 tokens``."""
-    for what in ("tokens", "chats", "documents"):
-        value = getattr(amount, what)
-        if value is not None:
-            return f"{figure(value)} {what[:-1] if value == 1 else what}"
-    return ""
+    """The figure that the share is of, with its word, and the pairs beside it: ``4,551 tokens``, ``120 chats and 17 pairs``."""
+    told = [f"{figure(value)} {what[:-1] if value == 1 else what}" for what, value in _known(amount)]
+    return " and ".join([*told[:1], *(one for one in told[1:] if PAIRS[:-1] in one)])
+
+
+def _known(amount: Amount) -> Iterator[tuple[str, float]]:
+    return ((what, value) for what in MEASURES if (value := getattr(amount, what)) is not None)
 
 
 def record_of(name: str, origins: Collection[str], known: Mapping[str, SourceRecord]) -> SourceRecord:
@@ -72,14 +74,19 @@ def record_of(name: str, origins: Collection[str], known: Mapping[str, SourceRec
 
 def _of_sources(hop: Hop, known: Mapping[str, SourceRecord], colour: bool) -> list[str]:
     """A row for each source; below one that stands for others a row for each of them that has none of its own."""
-    rows = []
+    rows, shown = [], measures(hop.amounts.values())
     for name, amount in hop.amounts.items():
-        figures = [count(amount.documents), count(amount.tokens), count(amount.chats), share(amount)]
+        figures = [*(count(getattr(amount, what)) for what in shown), share(amount)]
         rows.append([name or repr(name), *figures, *_about(record_of(name, hop.origins[name], known))])
         others = [one for one in hop.origins[name] if one in known and one not in hop.amounts]
-        rows += [[f"  {one}", "", "", "", "", *_about(known[one])] for one in others]
-    header = ["source", "documents", "tokens", "chats", "share", "licence", "revision", "from"]
-    return table(header, rows, right=range(1, 5), colour=colour) if rows else []
+        rows += [[f"  {one}", *[""] * (len(shown) + 1), *_about(known[one])] for one in others]
+    header = ["source", *shown, "share", "licence", "revision", "from"]
+    return table(header, rows, right=range(1, len(shown) + 2), colour=colour) if rows else []
+
+
+def measures(amounts: Iterable[Amount]) -> list[str]:
+    """The columns of a table of amounts; pairs where there are any."""
+    return ["documents", "tokens", "chats", *([PAIRS] if any(one.pairs is not None for one in amounts) else [])]
 
 
 def _about(record: SourceRecord) -> list[str]:
@@ -132,8 +139,8 @@ def as_json(hops: Mapping[str, Hop], targets: Collection[str], down: bool) -> di
     }
 
 
-def mermaid(hops: Mapping[str, Hop]) -> str:
-    """A flowchart from the sources, with their licences, through every artifact."""
+def mermaid(hops: Mapping[str, Hop], targets: Collection[str] = ()) -> str:
+    """A flowchart from the sources, with their licences, through every artifact; what it is about, `targets`, has a thick edge."""
     ids = {place: f"a{number}" for number, place in enumerate(hops)}
     lines = ["flowchart LR"]
     read: dict[str, str] = {}
@@ -147,6 +154,8 @@ def mermaid(hops: Mapping[str, Hop]) -> str:
         figures = " · ".join(largest) + (" · …" if len(hop.amounts) > 3 else "")
         lines.append(f'    {ids[place]}["{_label(hop.label, hop.kind or hop.gap, hop.digest[:SHORT], figures)}"]')
         lines += [f"    {ids[above]} --> {ids[place]}" for above in hop.above if above in ids]
+    if targets:
+        lines += ["    classDef target stroke-width:3px", f"    class {','.join(ids[one] for one in targets)} target"]
     return "\n".join(lines)
 
 

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.dag import Dag
 from pipeline.errors import CorpusmillError, DagError, UsageError
 from pipeline.messages import nearest
+from pipeline.withheld import holds_password
 
 DagFunction = Callable[..., Dag]
 
@@ -154,6 +155,11 @@ def parse_dials(function: DagFunction, given: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"{function.__name__} has no dial {name!r}; {hint}")
         if name in values:
             raise UsageError(f"the dial {name} is given twice", mend="give it once")
+        if holds_password(text):
+            raise UsageError(
+                f"the dial {name} is an address with a password in it, and dials go on record",
+                mend="leave the password out, and let the stage read it from the environment",
+            )
         values[name] = _value(function, name, text, hints.get(name, str))
     missing = [
         name for name, one in parameters.items() if one.default is inspect.Parameter.empty and name not in values

@@ -86,13 +86,15 @@ class Share(NamedTuple):
 class Meter:
     """Measures one session of an attempt from its construction on: this process, those below it, and calls that ran elsewhere.
 
-    The peak is of this process, of what lived below it at any measuring, and of all other processes that worked at once.
+    The machine may have been held for so many seconds of `idle` before: they cost what work costs. The peak is of this
+    process, of what lived below it at any measuring, and of all other processes that worked at once.
     """
 
-    def __init__(self, resources: Resources | None = None) -> None:
+    def __init__(self, resources: Resources | None = None, idle: float = 0.0) -> None:
         resources = resources or Resources()
         self._gpus, self._price = resources.gpus, hourly(resources)
-        self._wall, (self._cpu, _) = time.monotonic(), usage()
+        self.idle = self._held(max(idle, 0.0))
+        self._wall, (self._cpu, _) = time.monotonic() - self.idle.wall_seconds, usage()
         self._below = self._elsewhere = 0
         self._latest: dict[str, Share] = {}
         _forget_peak()
@@ -111,11 +113,17 @@ class Meter:
         """The cost so far; dollars only where a price is known."""
         wall, (cpu, below) = time.monotonic() - self._wall, usage()
         self._below = max(self._below, below)
+        worked = {
+            "cpu_seconds": round(max(cpu - self._cpu, 0), 3),
+            "peak_bytes": _peak() + self._below + self._elsewhere,
+        }
+        return self._held(wall).model_copy(update=worked)
+
+    def _held(self, wall: float) -> Cost:
+        """What holding the machine for so long costs."""
         return Cost(
             wall_seconds=round(wall, 3),
-            cpu_seconds=round(max(cpu - self._cpu, 0), 3),
             gpu_seconds=round(wall * self._gpus, 3),
-            peak_bytes=_peak() + self._below + self._elsewhere,
             dollars=None if self._price is None else round(wall / 3600 * self._price, 6),
         )
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.digest import FileRecord
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 class _Record(BaseModel):
@@ -112,7 +112,8 @@ class Registration(_Record):
 class Manifest(_Record):
     """One complete attempt. Its data lies beside it, in data/; `digest` is the content digest of `files`.
 
-    `cost` is all that was spent on this attempt, `lost` the part of it that a failure or a kill made it do again.
+    `cost` is all that was spent on this attempt, `lost` the part of it that a failure or a kill made it do again, `idle` the
+    part in which a machine was held and did not work yet.
     `flops` is the floating-point work that its settings declared. `resume` are the files in resume/, from which an
     attempt with more of the setting named in `extends` can go on: they hold the state at `resume_at` of it.
     `extended_from` names the attempt that this one went on from; `origin` says where an adopted artifact came from.
@@ -136,6 +137,7 @@ class Manifest(_Record):
     machine: dict[str, Any]
     cost: Cost
     lost: Cost = Cost()
+    idle: Cost = Cost()
     flops: float | None = None
     metrics: dict[str, float]
     run: str
@@ -154,3 +156,9 @@ class Manifest(_Record):
     def size(self) -> int:
         """Bytes of the artifact."""
         return sum(record.size for record in self.files.values())
+
+    def as_input(self, label: str) -> InputRecord:
+        """This attempt as an input of another, in whose dag it has that label."""
+        return InputRecord(
+            stage=self.stage, key=self.key, attempt=self.attempt, digest=self.digest, label=label, size=self.size
+        )

@@ -1,4 +1,4 @@
-"""The files of a store in an object store, through fsspec: S3, and fsspec's memory for tests.
+"""The files of a store in an object store, through fsspec: S3, a Modal Volume, and fsspec's memory for tests.
 
 A record is a put-if-absent, so that of two writers one wins. Listings are never cached. What is read as a directory
 comes into a verified copy on this machine, laid out as the store is.
@@ -34,7 +34,12 @@ MOST_PARTS = 10_000  # S3's own limit
 PARTS_AT_ONCE = 4
 """A large file travels in parts. What is on its way is in memory: half a GiB at most, with those above."""
 DOWN_SECONDS = 10.0
-SCHEMES = ("s3", "memory")
+SCHEMES = ("s3", "memory", "modal")
+_S3_WORDS = "make its bucket", "see what AWS_ACCESS_KEY_ID, AWS_PROFILE or the role of this machine may do there"
+_WORDS = {
+    "modal": ("make it: modal volume create NAME --version=2", "see modal token info; modal setup makes a token"),
+}
+"""What mends a store that is not there, and one that refuses access, where it is not S3's."""
 _AGAIN = "run the same command again once it is there; what was committed is kept"
 
 
@@ -49,9 +54,10 @@ class ObjectFiles:
     def __init__(self, url: str, copies: Path) -> None:
         if not url.partition("://")[2].strip("/"):
             raise UsageError(f"{url} names no bucket", mend="give --store s3://bucket/prefix")
-        if "@" in url:
+        if re.search("[@?#]", url):
             raise UsageError(
-                "the address of a store holds no user or password", mend="set AWS_ACCESS_KEY_ID and its like"
+                "the address of a store holds no user or password, nor a query",
+                mend="set AWS_ACCESS_KEY_ID and its like",
             )
         self.url = url.rstrip("/")
         self._patient, self._base, self._faults = _opened(self.url, patient=True)
@@ -81,16 +87,14 @@ class ObjectFiles:
     def _explained(self, fault: Exception) -> StoreError:
         if isinstance(fault, OSError) and (no_space(fault) or isinstance(fault.filename, str)):
             return explained(fault, str(self.local))  # of the copies, not of the store
+        absent, refused = _WORDS.get(self.url.partition("://")[0], _S3_WORDS)
         said = re.sub(r"//[^/@\s]*@", "//", (str(fault) or type(fault).__name__).splitlines()[0])
         if isinstance(fault, FileNotFoundError):
             return StoreError(
-                f"the store {self.url} is not there ({said})", mend="make its bucket, or name another with --store"
+                f"the store {self.url} is not there ({said})", mend=f"{absent}, or name another with --store"
             )
         if isinstance(fault, PermissionError) or "credentials" in said.lower():
-            return StoreError(
-                f"the store {self.url} refuses access ({said})",
-                mend="see what AWS_ACCESS_KEY_ID, AWS_PROFILE or the role of this machine may do there",
-            )
+            return StoreError(f"the store {self.url} refuses access ({said})", mend=refused)
         self._down = time.monotonic()
         return StoreError(
             f"the store {self.url} cannot be reached ({said})", mend=f"see AWS_ENDPOINT_URL and the network; {_AGAIN}"
@@ -237,7 +241,13 @@ def _opened(url: str, *, patient: bool) -> tuple[Any, str, tuple[type[Exception]
     from fsspec.core import url_to_fs
 
     if not url.startswith("s3://"):
-        return *url_to_fs(url), (OSError,)
+        try:
+            return *url_to_fs(url), (OSError,)
+        except (ImportError, ValueError) as fault:
+            scheme = url.partition("://")[0]
+            raise UsageError(
+                f"a store at {scheme}:// cannot be opened: {fault}", mend=f"pip install 'corpusmill[{scheme}]'"
+            ) from None
     try:
         from botocore.exceptions import BotoCoreError, ClientError
         from s3fs.core import S3_RETRYABLE_ERRORS

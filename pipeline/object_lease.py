@@ -25,10 +25,13 @@ PERIOD = 5.0
 
 
 class Lease:
-    """One holder's claim on the object `name`; `check` raises StoreError once another has taken it over."""
+    """One holder's claim on the object `name`; `check` raises StoreError once another has taken it over.
 
-    def __init__(self, files: Files, name: str) -> None:
-        self._files, self._name = files, name
+    `of` says on whose behalf it is held, where that is one holder at a time: the one before it is then known to be dead.
+    """
+
+    def __init__(self, files: Files, name: str, of: str = "") -> None:
+        self._files, self._name, self._of = files, name, of
         self._holder, self._count = uuid.uuid4().hex, 0
         self._over, self._lost = threading.Event(), False
         self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -43,7 +46,7 @@ class Lease:
             seen = self._seen()
             if seen is None:
                 continue
-            lives = _lives(seen)
+            lives = False if self._of and _read(seen).get("of") == self._of else _lives(seen)
             if seen != watched:
                 if watched and lives is None:
                     lives = True  # it was renewed under our eyes
@@ -85,7 +88,8 @@ class Lease:
                 self._files.replace(self._name, self._text())
 
     def _text(self) -> bytes:
-        return json.dumps({"holder": self._holder, "count": self._count, "process": _process(os.getpid())}).encode()
+        said = {"holder": self._holder, "of": self._of, "count": self._count, "process": _process(os.getpid())}
+        return json.dumps(said).encode()
 
     def _seen(self) -> bytes | None:
         try:
@@ -115,9 +119,9 @@ def live(files: Files, names: Iterable[str]) -> set[str]:
 
 
 @contextmanager
-def kept(files: Files, name: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Lease]:
+def kept(files: Files, name: str, on_wait: Callable[[], None] = lambda: None, of: str = "") -> Iterator[Lease]:
     """Hold the lease `name` of an object store, renewed by a heartbeat."""
-    lease = Lease(files, name)
+    lease = Lease(files, name, of)
     lease.acquire(on_wait)
     try:
         yield lease

@@ -6,77 +6,41 @@ Below a stage that runs, keys are not known yet: such a stage runs unless what i
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import canonical
 from pipeline.code import code_of
 from pipeline.dag import Dag
+from pipeline.entry import Entry, PlanState
 from pipeline.extension import extends, find, share
-from pipeline.forecast import FREE, Forecast, forecast, makespan
+from pipeline.forecast import forecast, known_sum, makespan
 from pipeline.machine import machine
-from pipeline.manifest import CodeRecord, Cost, Manifest
+from pipeline.manifest import CodeRecord, Manifest
+from pipeline.moving import Move
 from pipeline.places import Put
 from pipeline.prices import hourly
 from pipeline.reasons import explain_drift, in_force, unless, why
+from pipeline.spent import kept
 from pipeline.stage import Stage
 from pipeline.store import Store
+from pipeline.tables import duration
 
-PlanState = Literal["cached", "run", "drift", "depends"]
 NOWHERE: Mapping[str, Put] = {}
 
 
-class Entry(BaseModel):
-    """What the plan says of one stage. `manifest` is the attempt in force (cached only), `last` the newest earlier one.
-
-    `accepts` is the digest of today's code where this plan declares the attempt good for it; a `forced` stage runs though
-    it is cached. `paid` tells that it has a price, or rents GPUs that have one, known or not. `place` is where it runs,
-    `away` that this is on another machine; `stays` says why it does not go there with the others.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    label: str
-    stage: str
-    state: PlanState
-    reason: str
-    key: str | None = None
-    manifest: Manifest | None = None
-    last: Manifest | None = None
-    forecast: Forecast = FREE
-    accepts: str = ""
-    dropped: bool = False
-    forced: bool = False
-    paid: bool = False
-    place: str = ""
-    away: bool = False
-    stays: str = ""
-
-    @property
-    def last_cost(self) -> Cost | None:
-        """What the newest earlier attempt cost; None where there was none."""
-        return self.last.cost if self.last else None
-
-    @property
-    def expected_seconds(self) -> float | None:
-        """Wall seconds to expect now: none for a cached stage; None is unknown."""
-        return self.forecast.seconds
-
-    @property
-    def made(self) -> Manifest | None:
-        """The attempt in force, else the newest under this label."""
-        return self.manifest or (self.last if self.last and self.last.label == self.label else None)
-
-
 class Plan(BaseModel):
-    """The entries in the order of the dag. `drift` are the stages that run only because code drifted, those below included."""
+    """The entries in the order of the dag. `drift` are the stages that run only because code drifted, those below included;
+    `moves` is what leaves its place for what runs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     entries: dict[str, Entry]
     drift: tuple[str, ...] = ()
     wall_seconds: float | None = None
+    moves: tuple[Move, ...] = ()
 
     @property
     def waiting(self) -> list[Entry]:
@@ -146,13 +110,8 @@ class Plan(BaseModel):
             "seconds": self.drift_seconds,
             "dollars": self.drift_dollars,
         }
-        return {"stages": stages, "totals": totals, "drift": drift if self.drift else None}
-
-
-def known_sum(parts: Sequence[float | None]) -> float | None:
-    """The sum, or None where a part is unknown."""
-    known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else None
+        moving = [move.model_dump() for move in self.moves]
+        return {"stages": stages, "totals": totals, "drift": drift if self.drift else None, "moves": moving}
 
 
 class _History:
@@ -257,14 +216,20 @@ def _entry(stage: Stage[Any], above: Mapping[str, Entry], history: _History, ask
     last = own or (earlier[0] if earlier else None)  # another of its kind says at least what it may cost
     state, reason = _state(settings, code, known, makers, own, unsettled, made, force is not None, asked)
     sizes = {place: made.size if made else None for place, made in found.items()}
-    there = history.where.get(stage.label, Put())
     anew = unsettled or (asked and history.store.holds(made))
     shorter = None if anew else find(stage, settings, digests, code.digest, earlier, history.store)
     if shorter and state == "run":
         reason = "; ".join(filter(None, [asked, extends(stage, shorter, code)]))
+    done = (
+        0.0
+        if unsettled or not key
+        else kept(history.store.files, f"{stage.stage_name()}/{key}", code.digest).wall_seconds
+    )
+    reason += f"; goes on from {duration(done)} of committed work" if done else ""
+    left, there = share(stage, shorter), history.where.get(stage.label, Put())
     return Entry(
         label=stage.label, stage=stage.stage_name(), state=state, reason=reason, key=None if unsettled else key, last=last,
-        forecast=forecast(stage, earlier, sizes, share(stage, shorter)), forced=bool(asked),
+        forecast=forecast(stage, earlier, sizes, left, done), share=left, done=done, forced=bool(asked),
         paid=bool(stage.resources.gpus) or hourly(stage.resources) is not None,
         place=there.place, away=there.away, stays=there.stays,
     )  # fmt: skip

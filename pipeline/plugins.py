@@ -25,3 +25,22 @@ def load(group: str, name: str, beside: Sequence[str] = ()) -> Any:
         return points[name].load()
     except ModuleNotFoundError as fault:
         raise UsageError(f"{name} needs the package {fault.name!r}", mend=f"pip install 'corpusmill[{name}]'") from None
+
+
+def executor_at(place: str) -> Any:
+    """A new executor of the place: its name, or a name with an address (``ray://HOST:10001``), which the executor is given."""
+    from pipeline.executor import Inline
+
+    kind, at, _ = place.partition("://")
+    options = {"address": place} if at else {}
+    return (Inline if kind == Inline.name else load("executors", kind, beside=[Inline.name]))(**options)
+
+
+def trackers_of(name: str, store: Any) -> Sequence[Any]:
+    """The trackers that ``--tracker`` names, for this store, told from a process of their own."""
+    from pipeline.apart import Apart
+
+    if name == "none":
+        return []
+    load("trackers", name, beside=["none"])  # whether it is there is known before anything starts
+    return [Apart(name, store.url)]

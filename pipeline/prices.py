@@ -1,4 +1,5 @@
-"""What a machine costs by the hour, and how fast its GPU is at best: a dated table, which a person's own file overrides.
+"""What a machine costs by the hour, how fast its GPU is at best and what fits into it: a dated table, which a person's own
+file overrides.
 
 The file is the one that CORPUSMILL_PRICES names, else ``corpusmill/prices.toml`` below the folder of the user's settings
 (XDG_CONFIG_HOME, by default ``~/.config``)::
@@ -6,9 +7,15 @@ The file is the one that CORPUSMILL_PRICES names, else ``corpusmill/prices.toml`
     [gpu.H100]
     dollars_per_hour = 2.10   # of one GPU
     flops = 989e12            # its peak in bfloat16, without sparsity
+    memory_gib = 79           # what a process can have of it
+    on = "ray://box:10001"    # where such a GPU is to be had, as --on says it
 
     [cpu]
-    dollars_per_hour = 0.05   # of one core; nothing is priced on CPUs unless this says so
+    dollars_per_hour = 0.05   # of one core of this machine; nothing is priced on CPUs unless this says so
+
+    [place.modal]
+    core_dollars_per_hour = 0.047   # of one core there
+    gib_dollars_per_hour = 0.008    # of one GiB of memory there
 """
 
 from __future__ import annotations
@@ -16,22 +23,26 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UsageError
 from pipeline.resources import Resources
 
-SOURCE = "Modal's list prices of 2026-05 for one GPU"
+SOURCE = "Modal's list prices of 2026-05"
 
 
 class Gpu(BaseModel):
-    """One type of GPU: dollars an hour, and peak floating-point operations a second in bfloat16, without sparsity."""
+    """One type of GPU: dollars an hour, peak floating-point operations a second in bfloat16, without sparsity; GiB of memory
+    that a process can have; the place where it is to be had."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dollars_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     flops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    memory_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    on: str = ""
 
 
 class Cpu(BaseModel):
@@ -42,32 +53,54 @@ class Cpu(BaseModel):
     dollars_per_hour: float = Field(ge=0, allow_inf_nan=False)
 
 
+class Rent(BaseModel):
+    """What is paid by the hour at a place besides GPUs: for each core, and each GiB of memory, that a stage holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    core_dollars_per_hour: float = Field(default=0, ge=0, allow_inf_nan=False)
+    gib_dollars_per_hour: float = Field(default=0, ge=0, allow_inf_nan=False)
+
+    def of(self, resources: Resources) -> float:
+        """Dollars an hour of the cores and the memory that are asked for."""
+        return self.core_dollars_per_hour * resources.cpus + self.gib_dollars_per_hour * resources.memory_gib
+
+
 class Prices(BaseModel):
-    """All that is known of prices. A type of GPU that is not in it has none."""
+    """All that is known of prices. A type of GPU that is not in it has none; `place` is by the kind of place, as in modal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     gpu: dict[str, Gpu] = {}
     cpu: Cpu | None = None
+    place: dict[str, Rent] = {}
+
+
+def _modal(dollars_per_hour: float, flops: float, memory_gib: float) -> Gpu:
+    return Gpu(dollars_per_hour=dollars_per_hour, flops=flops, memory_gib=memory_gib, on="modal")
 
 
 LISTED = Prices(
     gpu={
-        "T4": Gpu(dollars_per_hour=0.5904, flops=65e12),  # has no bfloat16: half precision
-        "L4": Gpu(dollars_per_hour=0.7992, flops=121e12),
-        "A10": Gpu(dollars_per_hour=1.1016, flops=125e12),
-        "L40S": Gpu(dollars_per_hour=1.9512, flops=362e12),
-        "A100-40GB": Gpu(dollars_per_hour=2.0988, flops=312e12),
-        "A100-80GB": Gpu(dollars_per_hour=2.4984, flops=312e12),
-        "H100": Gpu(dollars_per_hour=3.9492, flops=989e12),
-        "H200": Gpu(dollars_per_hour=4.5396, flops=989e12),
-        "B200": Gpu(dollars_per_hour=6.2496, flops=2250e12),
-    }
+        "T4": _modal(0.5904, 65e12, 14),  # has no bfloat16: half precision
+        "L4": _modal(0.7992, 121e12, 22),
+        "A10": _modal(1.1016, 125e12, 22),
+        "L40S": _modal(1.9512, 362e12, 44),
+        "A100-40GB": _modal(2.0988, 312e12, 39),
+        "A100-80GB": _modal(2.4984, 312e12, 79),
+        "H100": _modal(3.9492, 989e12, 79),
+        "H200": _modal(4.5396, 989e12, 139),
+        "B200": _modal(6.2496, 2250e12, 178),
+    },
+    place={"modal": Rent(core_dollars_per_hour=0.04716, gib_dollars_per_hour=0.007992)},
 )
-"""Prices: `SOURCE`. Speeds: NVIDIA's data sheets, dense."""
+"""Prices: `SOURCE`, where a stage may be preempted and no region is asked for. Speeds: NVIDIA's data sheets, dense.
+
+Memory: the capacity that torch tells on such a GPU, whole GiB; ECC and the driver keep the rest of what is sold.
+"""
 
 
-def place() -> Path:
+def own_file() -> Path:
     """The file that overrides the table, whether it exists or not."""
     named = os.environ.get("CORPUSMILL_PRICES")
     if named:
@@ -79,7 +112,7 @@ def place() -> Path:
 @cache
 def prices() -> Prices:
     """The table with the person's own file over it. Raises UsageError for a file that cannot be read."""
-    file = place()
+    file = own_file()
     if not file.is_file():
         if os.environ.get("CORPUSMILL_PRICES"):
             raise UsageError(f"the price file {file} is not there", mend="mend or unset CORPUSMILL_PRICES")
@@ -96,8 +129,9 @@ def prices() -> Prices:
         raise UsageError(f"the price file {file}: {where}: {first['msg']}", mend="see pipeline/prices.py") from None
     merged = {_form(name): gpu for name, gpu in LISTED.gpu.items()}
     for name, gpu in own.gpu.items():
-        merged[_form(name)] = Gpu(**{**_said(merged.get(_form(name))), **_said(gpu)})
-    return Prices(gpu=merged, cpu=own.cpu)
+        merged[_form(name)] = Gpu(**{**_given(merged.get(_form(name))), **_given(gpu)})
+    rents = {name: Rent(**{**_given(LISTED.place.get(name)), **_given(rent)}) for name, rent in own.place.items()}
+    return Prices(gpu=merged, cpu=own.cpu, place={**LISTED.place, **rents})
 
 
 def _form(name: str) -> str:
@@ -105,25 +139,31 @@ def _form(name: str) -> str:
     return name.upper()
 
 
-def _said(gpu: Gpu | None) -> dict[str, float]:
-    return gpu.model_dump(exclude_none=True) if gpu else {}
+def _given(record: Gpu | Rent | None) -> dict[str, Any]:
+    return record.model_dump(exclude_unset=True) if record else {}
 
 
 def hourly(resources: Resources) -> float | None:
-    """Dollars an hour of what a stage holds: its own price, else that of its GPUs or cores; None where nobody knows it."""
-    if resources.dollars_per_hour:
+    """Dollars an hour of what a stage holds where it is put: its own price, else that of its GPUs, cores and memory; None
+    where nobody knows it."""
+    if resources.dollars_per_hour is not None:
         return resources.dollars_per_hour
     known = prices()
-    if resources.gpu:
+    rent = known.place.get(resources.on.partition("://")[0])
+    if resources.gpus:
         gpu = known.gpu.get(_form(resources.gpu))
-        return None if gpu is None or gpu.dollars_per_hour is None else gpu.dollars_per_hour * max(1, resources.gpus)
-    return known.cpu.dollars_per_hour * resources.cpus if known.cpu and not resources.gpus else None
+        if gpu is None or gpu.dollars_per_hour is None:
+            return None
+        return gpu.dollars_per_hour * resources.gpus + (rent.of(resources) if rent else 0)
+    if rent:
+        return rent.of(resources)
+    return known.cpu.dollars_per_hour * resources.cpus if known.cpu else None
 
 
 def peak_flops(resources: Resources) -> float | None:
     """Floating-point operations a second of the GPUs that a stage names, at best; None without a type that is known."""
     gpu = prices().gpu.get(_form(resources.gpu))
-    return None if gpu is None or gpu.flops is None else gpu.flops * max(1, resources.gpus)
+    return None if gpu is None or gpu.flops is None else gpu.flops * resources.gpus
 
 
 def priced(resources: Resources) -> Resources:

@@ -7,13 +7,13 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
+from pipeline.detached import HANDLE, PLAN, Graph, detaching
+from pipeline.entry import Entry
 from pipeline.errors import CorpusmillError, Stopped, StoreError
 from pipeline.executor import Executor
 from pipeline.files import check_writable
@@ -21,7 +21,8 @@ from pipeline.job import Job
 from pipeline.keeping import note_use
 from pipeline.lease import held
 from pipeline.ledger import settle
-from pipeline.manifest import Acceptance, Cost, Manifest
+from pipeline.manifest import Acceptance, Manifest
+from pipeline.outcome import Outcome
 from pipeline.placed import gathered
 from pipeline.places import ALL_HERE, Places
 from pipeline.plan import Plan
@@ -34,36 +35,6 @@ from pipeline.watching import POLL_SECONDS, Observer, Watcher
 from pipeline.who import commit, user, who
 
 NOTHING_ASKED = Request()
-
-
-@dataclass
-class Outcome:
-    """How a run ended: a state for each label, a manifest for each that is cached or finished, the fault of each that failed
-    or was stopped; what this run spent on each, as far as it came to an end."""
-
-    store: Store
-    plan: Plan
-    run: str = ""
-    states: dict[str, State] = field(default_factory=dict)
-    manifests: dict[str, Manifest] = field(default_factory=dict)
-    faults: dict[str, BaseException] = field(default_factory=dict)
-    costs: dict[str, Cost] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def ok(self) -> bool:
-        """Whether every stage has its artifact."""
-        return all(self.states.get(label) in ("cached", "finished") for label in self.plan.entries)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was asked to stop, and nothing failed."""
-        return "stopped" in self.states.values() and "failed" not in self.states.values()
-
-    def data(self, label: str) -> Path:
-        """The local directory of the artifact that the stage `label` made."""
-        return self.store.data(self.manifests[label])
 
 
 def run(
@@ -102,12 +73,18 @@ def run(
         check_places(plan, dag, places, store)
         hands = gathered(places, {entry.label: entry.place for entry in plan.waiting})
         check_writable(store.files)
+        if request.detach:
+            detaching(hands)
         part = "" if set(plan.entries) == set(whole.stages) else _part(request)
-        driver = _Driver(dag, store, outcome, request, hands, observer, list(trackers()), name, dials, part)
+        told = [] if request.detach else list(trackers())
+        driver = _Driver(dag, store, outcome, request, hands, observer, told, name, dials, part)
         if observer:  # what cannot start at all was told before the plan
             observer.planned(plan, warnings)
-        with held(store.logs(outcome.run).with_name("lease")):  # who asks sees that it is alive
-            driver.drive()
+        if request.detach:
+            driver.detach()
+        else:
+            with held(store.logs(outcome.run).with_name("lease")):  # who asks sees that it is alive
+                driver.drive()
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -168,6 +145,23 @@ class _Driver:
             states = self.outcome.states
             self.teller.close(verdict([states.get(label, "stopped") for label in record.stages]))
 
+    def detach(self) -> None:
+        """Hand the jobs over to a driver of their place's own, and write down who has them."""
+        run, plan = self.outcome.run, self.outcome.plan
+        self.store.record(run, "run.json", self._record())
+        self.store.record(run, PLAN, plan)
+        known = {label: entry.manifest for label, entry in plan.entries.items() if entry.manifest}
+        jobs = tuple(self._job(entry) for entry in plan.waiting)
+        graph = Graph(run=run, store=self.store.url, jobs=jobs, known=known, max_cost=self.request.max_cost)
+        try:
+            self.store.record(run, HANDLE, detaching(self.executor).detach(graph))
+        except BaseException:
+            with contextlib.suppress(StoreError):  # the fault itself is on its way
+                self.store.record(run, "end.json", self._end())
+            raise
+        self.outcome.detached = True
+        self.teller.close("stopped")  # it has nobody to tell: who attaches has
+
     def _refresh(self) -> None:
         """Let the cards of models tell the scores that have come."""
         from pipeline.rendering import refresh
@@ -221,12 +215,16 @@ class _Driver:
                 futures[label] = _done(entry.manifest)
                 self._ended(label, "cached", entry.manifest)
                 continue
-            stage = self.dag.stages[label]
-            parents = self.dag.parents(stage)
-            job = Job.of(stage, parents, run=self.outcome.run, store=self.store.url, force=entry.forced)
+            parents = self.dag.parents(self.dag.stages[label])
+            job = self._job(entry)
             futures[label] = self.executor.submit(job, [futures[parent.label] for parent in parents])
             self._settle_done(futures)
         return futures
+
+    def _job(self, entry: Entry) -> Job:
+        stage = self.dag.stages[entry.label]
+        run, url, most = self.outcome.run, self.store.url, self.request.max_cost
+        return Job.of(stage, self.dag.parents(stage), run=run, store=url, force=entry.forced, max_cost=most)
 
     def _wait(self, futures: dict[str, Future[Manifest]]) -> None:
         while pending := self._settle_done(futures):

@@ -7,10 +7,12 @@ from collections.abc import Collection
 from pipeline import plan as planning
 from pipeline.code import code_of
 from pipeline.dag import Dag
+from pipeline.entry import Entry
 from pipeline.errors import DagError, DecisionNeeded, UsageError
 from pipeline.executor import check
+from pipeline.moving import known_bytes, moves, told
 from pipeline.places import ALL_HERE, Places, placed, put
-from pipeline.plan import Entry, Plan
+from pipeline.plan import Plan
 from pipeline.prices import hourly
 from pipeline.request import Request
 from pipeline.store import Store
@@ -27,9 +29,7 @@ def select(dag: Dag, store: Store, request: Request, places: Places = ALL_HERE) 
     """
     request.check()
     where = put(dag, places, request.on, request.place)
-    if request.until:
-        dag = Dag(dag.find(request.until))
-    dag = placed(dag, where)
+    dag = placed(_until(dag, request) if request.until else dag, where)
     alone, start = ([dag.find(label).label] if label else [] for label in (request.only, request.start))
     rebuild = {*alone, *start, *_labels(dag, request.rebuild)}
     accept = _labels(dag, request.accept)
@@ -51,7 +51,21 @@ def select(dag: Dag, store: Store, request: Request, places: Places = ALL_HERE) 
                 f"--from {start[0]} leaves {label} alone, of which something else is asked",
                 mend=f"leave out --from, or what is asked of {label}",
             )
-    return dag, plan
+    moving = moves(plan.entries, dag, kept_here=not store.files.remote)
+    return dag, plan.model_copy(update={"moves": moving})
+
+
+def _until(dag: Dag, request: Request) -> Dag:
+    """The part that --until leaves, of which alone something may be asked."""
+    part = Dag(dag.find(request.until))
+    starts = [dag.find(request.start).label] if request.start else []
+    for label in (*starts, *_labels(dag, (*request.rebuild, *request.accept))):
+        if label not in part.stages:
+            raise DagError(
+                f"--until {request.until} leaves {label} out, of which something else is asked",
+                mend=f"leave out --until, or what is asked of {label}",
+            )
+    return part
 
 
 def _labels(dag: Dag, asked: Collection[str]) -> list[str]:
@@ -115,7 +129,8 @@ def check_places(plan: Plan, dag: Dag, places: Places, store: Store, *, away: bo
 
 
 def agree(plan: Plan, request: Request) -> None:
-    """Raise DecisionNeeded where the plan would rebuild drift above `confirm_above` minutes, or spend more than `max_cost`."""
+    """Raise DecisionNeeded where the plan would rebuild drift above `confirm_above` minutes, move more than `confirm_move` GiB
+    or spend more than `max_cost`."""
     if plan.drift and (plan.drift_seconds is None or plan.drift_seconds > request.confirm_above * 60):
         labels = plan.drifted if len(plan.drifted) <= 3 else [DRIFTED]
         rebuild = " ".join(f"--rebuild {label}" for label in labels)
@@ -123,6 +138,11 @@ def agree(plan: Plan, request: Request) -> None:
         ways = f"{rebuild} builds again, {accept} keeps what is there; --confirm-above MINUTES moves the limit"
         limit = duration(request.confirm_above * 60)
         raise DecisionNeeded(f"{drift_line(plan)}; nobody asked for it, and the limit is {limit}", mend=ways)
+    if known_bytes(plan.moves) > request.confirm_move * 2**30:
+        raise DecisionNeeded(
+            f"this run would move between places: {told(plan.moves)}; the limit is {request.confirm_move:g} GiB",
+            mend="--confirm-move GIB moves the limit; --place LABEL=PLACE puts a stage beside what it reads",
+        )
     if request.max_cost is None or plan.complete:
         return
     expected = sum(entry.forecast.dollars or 0 for entry in plan.waiting)

@@ -1,4 +1,4 @@
-"""What an attempt has cost over all its sessions, killed and failed ones included, and how much of that was lost.
+"""What an attempt has cost over all its sessions, killed and failed ones included, and how much of that was lost or idle.
 
 Each session keeps one small file, replaced whole at every commit and heartbeat: a kill -9 hides a few seconds of it at most.
 """
@@ -10,9 +10,9 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,17 +22,24 @@ from pipeline.machine import Meter, Share
 from pipeline.machine_load import Load
 from pipeline.manifest import Cost
 
+if TYPE_CHECKING:
+    from pipeline.files import Files
+
 BEAT_SECONDS = 2.0
+TOLD_SECONDS = 1.0
+"""Between two commits that are told to who follows the events; what has no price is told at heartbeats alone."""
 
 
 class Session(BaseModel):
-    """One session of an attempt: what it cost so far, and what it had cost when it last committed or published."""
+    """One session of an attempt: what it cost so far, what it had cost when it last committed or published, and how much of
+    it had passed before its stage began: a machine that is held costs, though it does not work yet."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     session: str
     cost: Cost
     committed: Cost = Cost()
+    idle: Cost = Cost()
 
     @property
     def lost(self) -> Cost:
@@ -44,6 +51,11 @@ class Session(BaseModel):
             gpu_seconds=round(cost.gpu_seconds - kept.gpu_seconds, 3),
             dollars=None if cost.dollars is None else round(cost.dollars - (kept.dollars or 0), 6),
         )
+
+    @property
+    def waited(self) -> Cost:
+        """What of `idle` is not lost besides."""
+        return self.idle if self.committed.wall_seconds else Cost()
 
 
 def total(costs: Iterable[Cost]) -> Cost:
@@ -72,7 +84,10 @@ class Accounts(Protocol):
 
 
 class Spent:
-    """The account of the session that is on, and of those before it, whose files lie in `folder` or `elsewhere`."""
+    """The account of the session that is on, and of those before it, whose files lie in `folder` or `elsewhere`.
+
+    `heard` is called with the account at each commit and heartbeat, and as the session ends.
+    """
 
     def __init__(
         self,
@@ -80,12 +95,15 @@ class Spent:
         meter: Meter | None = None,
         emit: events.Sink = events.nowhere,
         elsewhere: Accounts | None = None,
+        heard: Callable[[Session], None] = lambda session: None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._meter, self._emit, self._elsewhere = folder, meter or Meter(), emit, elsewhere
+        self._heard = heard
         self._name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
         self._committed, self._over = Cost(), False
         self._beaten, self._load = time.monotonic(), Load()
+        self._told = float("-inf")
         self._lock = threading.Lock()
 
     def add(self, share: Share) -> None:
@@ -95,8 +113,11 @@ class Spent:
     def commit(self) -> None:
         """What was spent until now has led to something that stays."""
         with self._lock:
-            self._committed = self._meter.cost()
-            self._write(self._now())
+            now = self._now(commits=True)
+            self._write(now)
+            if now.cost.dollars is not None and time.monotonic() - self._told >= TOLD_SECONDS:
+                self._tell(now)
+        self._heard(now)
 
     def beat(self) -> None:
         """Bring the account up to date, at most every `BEAT_SECONDS`; called by a heartbeat in a thread of its own."""
@@ -111,34 +132,47 @@ class Spent:
                 return
             self._beaten, now = time.monotonic(), self._now()
             self._write(now)
-            self._emit("cost", **now.model_dump())
+            self._tell(now)
             self._emit("machine", values=self._load.now())
             if self._elsewhere:
                 self._elsewhere.keep_account(self._file().name, now.model_dump_json().encode())
+        self._heard(now)
 
     def published(self) -> None:
         """The attempt exists, and its scratch has gone: nothing of this session can be lost any more."""
         with self._lock:
-            self._over, self._committed = True, self._meter.cost()
-            now = Session(session=self._name, cost=self._committed, committed=self._committed)
-            self._emit("cost", **now.model_dump())
+            self._over, now = True, self._now(commits=True)
+            self._tell(now)
             with contextlib.suppress(OSError):  # a heartbeat may have written while the scratch was removed
                 self._file().unlink(missing_ok=True)
                 self._folder.rmdir()
                 self._folder.parent.rmdir()
+        self._heard(now)
 
-    def costs(self) -> tuple[Cost, Cost]:
-        """What the attempt has cost so far, and what of it the sessions before this one lost; asked for once, to be published."""
+    def costs(self) -> tuple[Cost, Cost, Cost]:
+        """What the attempt has cost so far; what of it the sessions before this one lost, and what was idle and is not lost.
+
+        Asked for once, to be published.
+        """
         with self._lock:
             texts = self._elsewhere.accounts() if self._elsewhere else []
             self._elsewhere = None  # nothing is put there any more that nobody would remove
         known = {session.session: session for session in (*_read(texts), *sessions(self._folder))}
         earlier = [session for name, session in sorted(known.items()) if name != self._name]
-        lost = total(session.lost for session in earlier)
-        return total([*(session.cost for session in earlier), self._meter.cost()]), lost
+        return (
+            total([*(session.cost for session in earlier), self._meter.cost()]),
+            total(session.lost for session in earlier),
+            total([*(session.waited for session in earlier), self._meter.idle]),
+        )
 
-    def _now(self) -> Session:
-        return Session(session=self._name, cost=self._meter.cost(), committed=self._committed)
+    def _now(self, *, commits: bool = False) -> Session:
+        cost = self._meter.cost()
+        self._committed = cost if commits else self._committed
+        return Session(session=self._name, cost=cost, committed=self._committed, idle=self._meter.idle)
+
+    def _tell(self, now: Session) -> None:
+        self._told = time.monotonic()
+        self._emit("cost", **now.model_dump())
 
     def _file(self) -> Path:
         return self._folder / f"{self._name}.json"
@@ -160,3 +194,15 @@ def _read(texts: Iterable[bytes]) -> list[Session]:
         with contextlib.suppress(ValidationError):
             found.append(Session.model_validate_json(text))
     return found
+
+
+def kept(files: Files, key: str, code: str) -> Cost:
+    """What sessions that were cut short have committed at `key` (``stage/key``) by this code: the next one goes on from there."""
+    found = []
+    for attempt in files.children(f".partial/{key}"):
+        if attempt.endswith(f"-{code[:12]}"):
+            folder = f".partial/{key}/{attempt}/spent"
+            found += _read(
+                [files.read(f"{folder}/{name}") for name in files.children(folder) if name.endswith(".json")]
+            )
+    return total(session.committed for session in found)

@@ -100,6 +100,10 @@ class Stage(BaseModel, Generic[A]):
         """
         return None
 
+    def gpu_memory(self) -> float | None:
+        """Bytes that `run` holds at most on one GPU, as far as settings tell before anything is built; None where they do not."""
+        return None
+
     def stays(self) -> str:
         """Why it is left on this machine when the whole run goes to others: what it reads or shows is here. Empty: it goes.
 

@@ -161,11 +161,16 @@ class Store:
             raise unreadable(f"{self.url}/{name}", text) from None
 
     @contextmanager
-    def attempt(self, stage: str, key: str, code_digest: str, on_wait: Callable[[], None]) -> Iterator[Attempt]:
-        """Hold the key's lease and open the scratch of an attempt: the last one that this code left, else a fresh one."""
+    def attempt(
+        self, stage: str, key: str, code_digest: str, on_wait: Callable[[], None], of: str = ""
+    ) -> Iterator[Attempt]:
+        """Hold the key's lease and open the scratch of an attempt: the last one that this code left, else a fresh one.
+
+        `of` names what is tried but once at a time (pipeline.object_lease.Lease): a job, on whatever machine.
+        """
         folder = self.local / ".partial" / stage / key
         if not isinstance(self.files, LocalFiles):
-            with self._attempt_elsewhere(stage, key, code_digest[:12], on_wait) as attempt:
+            with self._attempt_elsewhere(stage, key, code_digest[:12], on_wait, of) as attempt:
                 yield attempt
             return
         with lease.held(folder / "lease", on_wait):
@@ -174,14 +179,16 @@ class Store:
             yield Attempt(stage, key, name, Workspace(folder / name), resumed=bool(left))
 
     @contextmanager
-    def _attempt_elsewhere(self, stage: str, key: str, code: str, on_wait: Callable[[], None]) -> Iterator[Attempt]:
+    def _attempt_elsewhere(
+        self, stage: str, key: str, code: str, on_wait: Callable[[], None], of: str
+    ) -> Iterator[Attempt]:
         """The same in an object store, with scratch on this machine: always a fresh attempt, which goes on from the last."""
         from pipeline.depot import Depot
         from pipeline.object_files import ObjectFiles
         from pipeline.object_lease import kept
 
         assert isinstance(self.files, ObjectFiles)
-        with kept(self.files, f".partial/{stage}/{key}/lease", on_wait) as claim:
+        with kept(self.files, f".partial/{stage}/{key}/lease", on_wait, of) as claim:
             depot = Depot(self.files, f"{stage}/{key}", code, claim.check)
             folder = self.local / ".partial" / stage / key / depot.name
             depot.take_scratch(folder)

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pipeline.errors import StoreError
 from pipeline.events import Event, EventKind
 from pipeline.store import Store
+from pipeline.withheld import masking
 
 FLUSH_SECONDS = 0.5
 REMOTE_SECONDS = 3.0
@@ -34,6 +35,7 @@ class Emitter:
         self._pending: list[str] = []
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._pause = REMOTE_SECONDS if store.files.remote else FLUSH_SECONDS
+        self._masked = masking()
         self._closed = threading.Event()
         self.pulse: Callable[[], None] = lambda: None
         """Called at each heartbeat, before what is pending is written."""
@@ -43,7 +45,7 @@ class Emitter:
     def __call__(self, kind: EventKind, **data: Any) -> None:
         event = Event(label=self._label, kind=kind, data=data)
         with self._lock:
-            self._pending.append(event.model_dump_json())
+            self._pending.append(self._masked(event.model_dump_json()))
         if kind == "state":
             self.flush()
 
@@ -119,25 +121,29 @@ class Follower:
 
 
 class LineWriter:
-    """A text stream that turns whole lines into log events; what a stage prints lands in its log, never on the terminal."""
+    """A text stream that turns whole lines into log events; what a stage prints lands in its log, never on the terminal.
+
+    A secret of the environment gives way to its name.
+    """
 
     encoding = "utf-8"
     errors = "replace"
 
     def __init__(self, emit: Emitter, log: Path) -> None:
-        self._emit, self._rest = emit, ""
+        self._emit, self._rest, self._masked = emit, "", masking()
         log.parent.mkdir(parents=True, exist_ok=True)
         self._file = log.open("a", encoding="utf-8")
 
     def write(self, text: str) -> int:
         """Take text; each line that it completes is an event. Half a character (a lone surrogate) becomes ``?``."""
-        text = text.encode("utf-8", self.errors).decode("utf-8")
+        size = len(text)
+        text = self._masked(text.encode("utf-8", self.errors).decode("utf-8"))
         self._file.write(text)
         *lines, self._rest = (self._rest + text).replace("\r", "\n").split("\n")
         for line in lines:
             if line.strip():
                 self._emit("log", line=line)
-        return len(text)
+        return size
 
     def flush(self) -> None:
         """Flush the file."""

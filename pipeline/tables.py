@@ -91,6 +91,16 @@ def figure(value: float) -> str:
     return f"{value:.4g}"
 
 
+def some(count: int, what: str) -> str:
+    """``1 file``, ``3 files``."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def gib(count: float) -> str:
+    """Bytes as memory and traffic are limited: ``9.3 GiB``, ``<0.1 GiB``."""
+    return "<0.1 GiB" if 0 < count < 0.05 * 2**30 else f"{count / 2**30:,.1f} GiB"
+
+
 def size(count: float) -> str:
     """Bytes as ``812 B``, ``3.4 MB``."""
     for unit in ("B", "kB", "MB", "GB"):

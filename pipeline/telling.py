@@ -16,9 +16,9 @@ from typing import Any
 from pipeline.store import Store
 from pipeline.tracker import State, Tracker
 
-PATIENCE = 60.0
+PATIENCE = 90.0
 """Seconds that the end of a run waits for one call of a tracker."""
-LONGEST = 120.0
+LONGEST = 150.0
 """Seconds that it waits for all that is still to be told."""
 MOST = 100_000
 """Calls that may wait to be told; a tracker so far behind is given up, before it takes the memory of the stages."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol
 
-from pipeline.errors import StoreError
 from pipeline.events import Event
 from pipeline.manifest import Manifest
 from pipeline.plan import Plan
+from pipeline.spending import Spending
 from pipeline.spent import Session
 from pipeline.store import Store
 from pipeline.stream import Follower
-from pipeline.tables import dollars
 from pipeline.telling import Teller
 from pipeline.tracker import State
-from pipeline.who import who
 
 POLL_SECONDS = 0.2
 
@@ -32,27 +29,6 @@ class Observer(Protocol):
     def event(self, event: Event) -> None: ...
 
     def ended(self, label: str, state: State, manifest: Manifest | None, fault: str) -> None: ...
-
-
-class Spending:
-    """Asks the stages of a run to stop, at their next commit, once they have spent more than `limit` dollars together."""
-
-    def __init__(self, store: Store, run: str, limit: float | None) -> None:
-        self._store, self._run, self._limit = store, run, limit
-        self._sessions: dict[str, float] = {}
-
-    def take(self, event: Event) -> None:
-        """Count what an event says was spent."""
-        if self._limit is None or event.kind != "cost":
-            return
-        session = Session.model_validate(event.data)
-        self._sessions[session.session] = session.cost.dollars or 0.0
-        spent = sum(self._sessions.values())
-        if spent > self._limit:
-            why = f"{dollars(spent)} were spent, and --max-cost is {dollars(self._limit)}"
-            self._limit = None
-            with contextlib.suppress(StoreError):  # a store that cannot be written stops the stages by itself
-                self._store.ask_stop(self._run, why, who())
 
 
 class Watcher:
@@ -87,7 +63,8 @@ class Watcher:
             while not self._ended.empty():
                 ended.append(self._ended.get())
             for event in self._follower.new(patient=not (last or ended)):
-                self._spending.take(event)
+                if event.kind == "cost":
+                    self._spending.count(Session.model_validate(event.data))
                 self._teller.say("event", event)
                 if self._observer:
                     self._observer.event(event)

@@ -80,7 +80,9 @@ class CollectChats(Stage[Chats]):
         messages = checked(row.get("messages"), place)
         asked = json.dumps(messages[:-1], ensure_ascii=False)
         split: Literal["train", "heldout"] = "heldout" if fraction(asked) < self.heldout else "train"
-        return Chat(messages, str(row.get("category", "chat")), split, messages[-1]["content"], self.checker)
+        return Chat(
+            messages, str(row.get("category", "chat")), split, messages[-1]["content"], self.checker, self.source.called
+        )
 
 
 def checked(messages: object, place: str) -> list[dict[str, str]]:

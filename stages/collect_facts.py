@@ -34,7 +34,7 @@ class CollectFacts(Stage[Chats]):
     """Turn fact tables into chats. Whole phrasings are held out for facts, and pairs of operands for sums.
 
     Which phrasings and pairs are held out is fixed, so that no setting moves a question from one side to the other.
-    Every chat's metadata says its category, split, answer and checker (a name in ``stages.facts.checkers``).
+    Every chat's metadata says its category, split, answer, source and checker (a name in ``stages.facts.checkers``).
     """
 
     shows = ("train", "heldout")
@@ -67,13 +67,20 @@ class CollectFacts(Stage[Chats]):
 
         questions = sorted(self._questions(), key=lambda question: question.split == "heldout")
         chats = [
-            Chat(dialogue(asked.text, asked.answer), asked.category, asked.split, asked.answer, asked.checker)
+            Chat(
+                dialogue(asked.text, asked.answer),
+                asked.category,
+                asked.split,
+                asked.answer,
+                asked.checker,
+                self._from(asked.category),
+            )
             for asked in questions
         ]
         conversations.write(out.path / "part-00000.parquet", chats)
         heldout = sum(chat.split == "heldout" for chat in chats)
         ctx.log(chats=len(chats), train=len(chats) - heldout, heldout=heldout)
-        asked = by_source(self._from(chat.category) for chat in chats if chat.split == "train")
+        asked = by_source(chat.source for chat in chats if chat.split == "train")
         ctx.log(**from_sources("chats", [asked]))
 
     def _from(self, category: str) -> str:

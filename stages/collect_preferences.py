@@ -27,6 +27,7 @@ class CollectPreferences(Stage[Preferences]):
 
     A question whose samples are all right or all wrong gives no pair; with `reference`, one that is never answered right
     takes the known answer as chosen, and its metadata says so (`"chosen": "reference"`). Held-out chats are never asked.
+    A pair counts for the source of its question.
     Raises StageFailed where fewer than `least` pairs were found.
     """
 
@@ -51,6 +52,7 @@ class CollectPreferences(Stage[Preferences]):
     def run(self, out: Preferences, ctx: Context) -> None:
         """One shard for every 128 questions."""
         from stages.evaluation.answering import Manner
+        from stages.text.origins import from_sources
         from stages.tuning.conversations import fraction, read
 
         chats = [chat for chat in read(self.chats, "train") if chat.checker]
@@ -72,6 +74,7 @@ class CollectPreferences(Stage[Preferences]):
             from_reference=total["reference"],
             sampled_right=total["right"] / total["sampled"],
         )
+        ctx.log(**from_sources("pairs", [count["sources"] for count in counts]))
 
 
 def _evenly(chats: list[Chat], most: int) -> list[Chat]:
@@ -85,11 +88,12 @@ def _evenly(chats: list[Chat], most: int) -> list[Chat]:
 
 def _shard(
     model: Path, manner: Manner, settings: dict[str, Any], item: tuple[int, list[Chat]], folder: Path
-) -> dict[str, int]:
+) -> dict[str, Any]:
     from dataclasses import replace
 
     from stages.evaluation.answering import chat as ask
     from stages.facts.checkers import check
+    from stages.text.origins import by_source
 
     index, chats = item
     times = settings["samples"]
@@ -98,7 +102,8 @@ def _shard(
         [asked.prompt for asked in chats for _ in range(times)],
         replace(manner, seed=manner.seed * 1_000_003 + index),
     )
-    rows, right_count, referenced = [], 0, 0
+    rows, right_count, referenced = list[dict[str, Any]](), 0, 0
+    sources: list[str] = []
     for place, asked in enumerate(chats):
         drawn = list(dict.fromkeys(answers[place * times : (place + 1) * times]))
         right = [answer for answer in drawn if check(asked.checker, answer, asked.answer)]
@@ -109,13 +114,16 @@ def _shard(
         chosen, origin = (right[0], "model") if right else (asked.answer, "reference")
         referenced += len(wrong) * (not right)
         rows += [_pair(asked, chosen, rejected, origin) for rejected in wrong]
+        sources += [asked.source] * (len(wrong) if asked.source else 0)
     _write(folder / f"part-{index:05d}.parquet", rows)
-    return {"pairs": len(rows), "right": right_count, "sampled": len(answers), "reference": referenced}
+    counts = {"pairs": len(rows), "right": right_count, "sampled": len(answers), "reference": referenced}
+    return {**counts, "sources": by_source(sources)}
 
 
 def _pair(asked: Chat, chosen: str, rejected: str, origin: str) -> dict[str, Any]:
     turn = [[{"role": "assistant", "content": text}] for text in (chosen, rejected)]
     metadata = {"category": asked.category, "chosen": origin, "rejected": "model", "checker": asked.checker}
+    metadata["source"] = asked.source
     return {
         "prompt": asked.prompt,
         "chosen": turn[0],

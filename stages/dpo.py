@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 
+COLUMNS = ("prompt", "chosen", "rejected")
+
+
 class Dpo(Stage[Model]):
     """Raise the odds of chosen answers over rejected ones, held near the model it starts from (arXiv 2305.18290).
 
-    A share of the questions is kept from training: on their pairs the preference accuracy is measured at the end. A killed
-    run goes on after its last committed checkpoint. Raises StageFailed where there are too few pairs.
+    A share of the questions is kept from training: on their pairs the preference accuracy is measured at the end. Pairs whose
+    metadata names a source are counted by it. A killed run goes on after its last committed checkpoint. Raises StageFailed
+    where there are too few pairs.
     """
 
     shows = ("preference_accuracy", "pairs")
@@ -53,6 +57,7 @@ class Dpo(Stage[Model]):
 
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer and generation config."""
+        from stages.text.origins import by_source, from_sources
         from stages.tuning.trainer import Recipe, tune
 
         train, heldout = self._pairs()
@@ -76,7 +81,7 @@ class Dpo(Stage[Model]):
                 per_device_eval_batch_size=self.batch_size,
                 eval_strategy="no",
             )
-            rows, kept = Dataset.from_list(train), Dataset.from_list(heldout)
+            rows, kept = (Dataset.from_list(side).select_columns(list(COLUMNS)) for side in (train, heldout))
             return DPOTrainer(
                 model=model, args=config, train_dataset=rows, eval_dataset=kept, processing_class=tokenizer
             )
@@ -91,15 +96,17 @@ class Dpo(Stage[Model]):
         recipe = Recipe(**settings, gpu=self.resources.gpus > 0)
         tune(self.model.path, out.path, ctx, recipe, build, measure)
         ctx.log(pairs=len(train), heldout_pairs=len(heldout))
+        ctx.log(**from_sources("pairs", [by_source(row["source"] for row in train if row["source"])]))
 
     def _pairs(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Pairs to train on and to measure with; all pairs of one question stand on one side."""
-        from stages.tuning.conversations import fraction
+        """Pairs to train on and to measure with, each with its source; all pairs of one question stand on one side."""
+        from stages.tuning.conversations import about, fraction, source_of
         from stages.tuning.trainer import plain_rows
 
         sides: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
-        for row in self.preferences.rows(["prompt", "chosen", "rejected"]):
-            sides[fraction(json.dumps(row["prompt"], ensure_ascii=False)) < self.heldout].append(row)
+        for row in self.preferences.rows():
+            pair = {name: row[name] for name in COLUMNS} | {"source": source_of(about(row.get("metadata")))}
+            sides[fraction(json.dumps(row["prompt"], ensure_ascii=False)) < self.heldout].append(pair)
         return plain_rows(self.model.path, sides[0]), plain_rows(self.model.path, sides[1])
 
 

@@ -15,7 +15,7 @@ from pipeline import Context, Field, Stage, StageFailed
 from stages.kinds import Model, Tokenizer, Tokens
 from stages.model.config import matrix_parameters
 from stages.threads import cpus_by_threads
-from stages.work import training_flops
+from stages.work import pretraining_memory, training_flops
 
 if TYPE_CHECKING:
     from stages.model import Llama, LlamaConfig
@@ -75,12 +75,24 @@ class Pretrain(Stage[Model]):
 
     def parameters(self) -> int:
         """Weights that each token is multiplied with; those of the output only where the tokenizer's size is known."""
-        vocabulary = getattr(self.tokenizer.producer, "vocab_size", 0)
-        return matrix_parameters(self.depth, self.width, vocabulary if isinstance(vocabulary, int) else 0)
+        return matrix_parameters(self.depth, self.width, self._vocabulary())
+
+    def _vocabulary(self) -> int:
+        """The size of the tokenizer, where the stage that makes it says so before it is made; else 0."""
+        known = getattr(self.tokenizer.producer, "vocab_size", 0)
+        return known if isinstance(known, int) else 0
 
     def flops(self) -> float:
         """Of the updates alone: readings of the validation split are small beside them."""
         return training_flops(self.parameters(), self.steps * self.batch * self.sequence)
+
+    def gpu_memory(self) -> float | None:
+        if not self._vocabulary():
+            return None
+        return pretraining_memory(
+            self.depth, self.width, self._vocabulary(), tied=self.tied, sequence=self.sequence, batch=self.batch,
+            micro_batch=self.micro_batch, low=self.precision == "bfloat16",
+        )  # fmt: skip
 
     def continues_until(self) -> float:
         return self._recipe().settled()

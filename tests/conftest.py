@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,25 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
+    from infra.modal_executor import ModalExecutor
     from infra.ray_executor import RayExecutor
+    from tests.modal_servicer.service import Service
     from tests.s3 import S3
 
-FOREIGN = ("AWS_", "CORPUSMILL_", "MLFLOW_", "RAY_", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+FOREIGN = (
+    "AWS_",
+    "MODAL_",
+    "CORPUSMILL_",
+    "MLFLOW_",
+    "RAY_",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "WORLD_SIZE",
+    "RANK",
+    "LOCAL_RANK",
+)
+
+COVERAGE = ("COVERAGE_", "COV_")
 
 for _name in [name for name in os.environ if name.startswith(FOREIGN)]:
     del os.environ[_name]
@@ -41,10 +57,24 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # and nohup, to a hang-up
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+NOT_BELOW = re.compile(r"/(test_documents|infra/test_(mlflow|serving|truth|ui)\w*)\.py$")
+"""Tests whose subprocesses are many and run what others run and measure: there, coverage would take half as long again."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured_where_it_tells_something(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Coverage follows a test into its subprocesses, save where NOT_BELOW says that it need not."""
+    with pytest.MonkeyPatch.context() as patch:
+        if NOT_BELOW.search(str(request.path)):
+            for name in [name for name in os.environ if name.startswith(COVERAGE)]:
+                patch.delenv(name)
+        yield
+
+
 @pytest.fixture
 def unmeasured() -> dict[str, str]:
     """The environment of a subprocess whose CPU seconds or imports count: without coverage."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(COVERAGE)}
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +103,31 @@ def ray_executor() -> Iterator[RayExecutor]:
     executor = RayExecutor(cpus=2)
     yield executor
     executor.close(cancel=True)
+
+
+@pytest.fixture(scope="session")
+def _modal_workspace() -> Iterator[Service]:
+    """One workspace of the servicer's for the whole session."""
+    from tests.modal_servicer.service import servicer
+
+    with servicer() as one:
+        yield one
+
+
+@pytest.fixture
+def modal_service(_modal_workspace: Service) -> Iterator[Service]:
+    """The workspace, with this process's client connected to it."""
+    with _modal_workspace.connected():
+        yield _modal_workspace
+    _modal_workspace.check()
+
+
+@pytest.fixture
+def modal_executor(modal_service: Service) -> Iterator[ModalExecutor]:
+    """An executor that takes the servicer for Modal, with a Volume of its own."""
+    from tests.on_modal import an_executor, why_not
+
+    if why := why_not():
+        pytest.skip(why)
+    with an_executor() as executor:
+        yield executor

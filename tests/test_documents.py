@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.house import ROOT
+from tests.modal_servicer.service import Service
+from tests.on_modal import why_not
 from tests.pages import blocks, follow
 from tests.s3 import S3
 
@@ -102,6 +104,15 @@ def test_the_lineage_tells_what_a_model_was_made_of_and_what_holds_a_source(tmp_
     assert re.search(r"5 artifacts hold it, 1 of them models; 4 would be rebuilt: about ", impact)
 
 
+def test_stages_run_at_places_that_are_compared_before(tmp_path: Path) -> None:
+    _, planned, ran, offers, limited, _, shown = follow(ROOT / "docs" / "places.md", tmp_path, dict(os.environ))
+    assert re.search(r"^read +run +ray .*\ntrain +run +inline ", planned, re.MULTILINE), planned
+    assert "2 finished" in ran and "1 finished, 1 cached" in limited
+    assert re.search(r"^here +0\.\d s .* (no: train needs 70 of |yes)", offers, re.MULTILINE), offers
+    assert re.search(r"^A100-40GB on modal .* no: train needs 71 of 39 GiB$", offers, re.MULTILINE)
+    assert re.search(r"^H100 on modal .* \$\S+ +yes$", offers, re.MULTILINE) and shown.startswith("artifact")
+
+
 def test_a_store_in_a_bucket_is_shared_by_machines(s3: S3, tmp_path: Path) -> None:
     s3.bucket("corpus")
     first, second = follow(
@@ -109,6 +120,36 @@ def test_a_store_in_a_bucket_is_shared_by_machines(s3: S3, tmp_path: Path) -> No
     )
     assert "2 finished" in first and "1 finished, 1 cached" in second
     assert [path.name for path in tmp_path.glob("elsewhere/corpusmill/stores/*/say/*/*/data/*")] == ["words.txt"]
+
+
+def test_manifests_are_rendered_as_the_page_says(tmp_path: Path) -> None:
+    *wrote, task = follow(ROOT / "docs" / "manifests.md", tmp_path, dict(os.environ))
+    assert "".join(wrote).split() == [
+        "wrote", "Dockerfile", "wrote", "Dockerfile.dockerignore", "wrote", "job.yaml", "wrote", "task.yaml",
+    ]  # fmt: skip
+    assert "accelerators:\n    H100: 2" in task and "infra: gcp/us-central1" in task
+
+
+def test_the_doctor_is_asked_as_the_page_says(tmp_path: Path) -> None:
+    shown, told = follow(ROOT / "docs" / "doctor.md", tmp_path, dict(os.environ))
+    assert re.search(r"^store +ok ", shown, re.MULTILINE) and json.loads(told)["ok"] is True
+    listed = re.findall(r"^\| ([a-z, ]+) \|", (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8"), re.MULTILINE)[
+        1:
+    ]
+    named = {name.strip() for line in listed for name in line.split(",")}
+    assert {one["check"].partition(",")[0] for one in json.loads(told)["checks"]} <= named
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+def test_a_model_is_trained_on_modal_and_comes_back(modal_service: Service, tmp_path: Path) -> None:
+    environment = {**os.environ, **modal_service.environment, "CORPUSMILL_MODAL_VOLUME": "of-the-page"}
+    plan, begun, ended = follow(ROOT / "docs" / "gpus.md", tmp_path, environment)
+    assert re.search(r"bigrams\s+run ", plan) and "moves between places" in plan, plan
+    assert "goes on by itself" in begun
+    assert re.search(r"bigrams\s+finished .*\$", ended) and "2 finished" in ended, ended
+    assert modal_service.started("execute")[-1].function.gpu == "L4:1"
+    assert list(tmp_path.glob(".corpusmill/bigrams/*/*/data/model.json"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -120,11 +161,12 @@ def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_and_option_that_a_page_names_is_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:`|^|bin/)corpusmill ([a-z]+)", text, re.MULTILINE))
-    options = set(re.findall(r"corpusmill ([a-z]+) [^`\n]*?(--[a-z-]+)", text))
+    words = r"((?:infra [a-z]+ )?[a-z]+)"  # a group is told of by its commands
+    named = set(re.findall(rf"(?:`|^|bin/)corpusmill {words}", text, re.MULTILINE))
+    options = set(re.findall(rf"corpusmill {words} [^`\n]*?(--[a-z-]+)", text))
     for command in sorted(named):
         corpusmill = Path(sys.executable).parent / "corpusmill"
-        done = subprocess.run([corpusmill, command, "--help"], capture_output=True, text=True)
+        done = subprocess.run([corpusmill, *command.split(), "--help"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         missing = [option for owner, option in options if owner == command and option not in done.stdout]
         assert missing == []

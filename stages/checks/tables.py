@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import SourceError
 from stages.kinds import DOCUMENT_COLUMNS
 from stages.text.origins import by_source, from_sources
+from stages.tuning.conversations import about
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,17 +86,9 @@ def from_chats(folder: Path, name: str) -> dict[str, float]:
                 total += file.metadata.num_rows
                 continue
             for batch in file.iter_batches(batch_size=4096, columns=["metadata"]):
-                total += sum(_is_for_training(text) for text in batch.column("metadata").to_pylist())
+                said = map(about, batch.column("metadata").to_pylist())
+                total += sum(one.get("split", "train") == "train" for one in said)
     return from_sources("chats", [{name: total}])
-
-
-def _is_for_training(metadata: str | None) -> bool:
-    """Whether a conversation is for training: unless its metadata names another split."""
-    try:
-        said = json.loads(metadata or "{}")
-    except ValueError:
-        return True
-    return not isinstance(said, dict) or said.get("split", "train") == "train"
 
 
 def _check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -20,7 +20,8 @@ Split = Literal["train", "heldout"]
 class Chat(NamedTuple):
     """One conversation that ends with the assistant's answer; `answer` is what `checker` expects in place of it.
 
-    Chats of the split `heldout` are for evaluation alone. An empty checker means that no answer can be judged.
+    Chats of the split `heldout` are for evaluation alone. An empty checker means that no answer can be judged. `source` is
+    the name of the source that it is from, empty where nobody said.
     """
 
     messages: list[Message]
@@ -28,6 +29,7 @@ class Chat(NamedTuple):
     split: Split
     answer: str
     checker: str
+    source: str = ""
 
     @property
     def prompt(self) -> list[Message]:
@@ -53,8 +55,7 @@ def write(path: Path, chats: Iterable[Chat]) -> None:
     rows = list(chats)
     metadata = [
         json.dumps(
-            {"category": chat.category, "split": chat.split, "answer": chat.answer, "checker": chat.checker},
-            sort_keys=True,
+            {name: getattr(chat, name) for name in ("answer", "category", "checker", "source", "split")}, sort_keys=True
         )
         for chat in rows
     ]
@@ -69,13 +70,27 @@ def read(chats: Chats, split: Split) -> list[Chat]:
     """Every chat of one side of the split, in order; a chat whose metadata names none is for training."""
     found = []
     for row in chats.rows():
-        said: dict[str, Any] = json.loads(row.get("metadata") or "{}")
+        said = about(row.get("metadata"))
         if said.get("split", "train") == split:
             messages = [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
-            found.append(
-                Chat(messages, said.get("category", "chat"), split, said.get("answer", ""), said.get("checker", ""))
-            )
+            told = said.get("category", "chat"), split, said.get("answer", ""), said.get("checker", "")
+            found.append(Chat(messages, *told, source_of(said)))
     return found
+
+
+def about(metadata: object) -> dict[str, Any]:
+    """What the metadata of a row says: nothing where it is no text that holds a JSON object."""
+    try:
+        said = json.loads(metadata if isinstance(metadata, str) else "{}")
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def source_of(said: Mapping[str, Any]) -> str:
+    """The name of the source that the metadata of a row names, or an empty string."""
+    name = said.get("source")
+    return name if isinstance(name, str) else ""
 
 
 def message_list() -> pa.DataType:

@@ -11,6 +11,7 @@ from tests.chaos.report import IDLE, LIVE_SHARE, Report
 from tests.chaos.storm import Storm
 
 
+@pytest.mark.elsewhere
 @pytest.mark.slow
 def test_ten_kills_over_drivers_workers_and_ray_end_in_the_digests_of_the_undisturbed_run(tmp_path: Path) -> None:
     storm = Storm(10, seed=7, folder=tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dags.quickstart import TALES
 from pipeline import Dag
-from pipeline.run import Outcome
+from pipeline.outcome import Outcome
 from stages.collect import Collect
 from stages.collect_facts import CollectFacts
 from stages.collect_preferences import CollectPreferences

@@ -94,6 +94,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(store, code, re.split(r"[\r\n]+", ESCAPES.sub("", text)))
 
 
+HERE = ["--on", "inline", "--tracker", "none"]
+
+
 def manifests(store: Path) -> dict[str, Manifest]:
     opened = Store(str(store))
     return {made.label: made for stage in opened.stages() for made in reversed(opened.of_stage(stage))}
@@ -132,7 +135,7 @@ def test_mlflow_holds_the_run_its_stages_and_the_champion(whole: Run) -> None:
 
 def test_a_changed_dial_reruns_its_stage_and_what_its_bytes_change(whole: Run) -> None:
     done = subprocess.run(
-        command(whole.store, "smallest", "threshold=0.81"), capture_output=True, text=True, check=True
+        command(whole.store, "smallest", "threshold=0.81", *HERE), capture_output=True, text=True, check=True
     ).stdout
     assert re.search(r"dedup +run .*threshold 0.8 → 0.81", done)
     assert re.search(r"pretrain +runs .*unless", done)
@@ -145,17 +148,19 @@ def test_a_person_clicks_from_the_champion_to_a_raw_source_and_back_down_to_the_
 ) -> None:
     with walk.served(str(whole.store)) as address:
         met = walk.walk(address, "smallest", tmp_path)
-    assert met == ["Version 1", walk.SOURCE, *walk.DOWN]
+    *way, run, graph, funnel, loss = met
+    assert way == ["Version 1", walk.SOURCE, *walk.DOWN] and walk.RUN.match(run)
+    assert (graph, funnel, loss) == ("graph.svg", "funnel.svg", "loss.svg"), "the pictures on the page of the run"
 
 
-DIALS = ["steps=60", "--tracker", "none"]
+STEPS = "steps=60"
 
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of a run that nobody disturbs; inline, for where it ran is no part of what it made."""
     store = tmp_path_factory.mktemp("quiet") / "store"
-    subprocess.run(command(store, "base", *DIALS, "--on", "inline"), stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command(store, "base", STEPS, *HERE), stdout=subprocess.DEVNULL, check=True)
     return store
 
 
@@ -164,15 +169,19 @@ def digests(store: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("stage", ["dedup", "pretrain"])
-def test_killed_inside_a_stage_the_next_run_goes_on_where_it_was(stage: str, quiet: Path, tmp_path: Path) -> None:
+def test_killed_inside_a_stage_on_ray_the_next_run_goes_on_where_it_was_even_without(
+    stage: str, quiet: Path, tmp_path: Path
+) -> None:
     store = shutil.copytree(quiet, tmp_path / "store")
     shutil.rmtree(store / stage)
-    with tree_of(subprocess.Popen(command(store, "base", *DIALS), stdout=subprocess.DEVNULL)) as kill:
+    with tree_of(
+        subprocess.Popen(command(store, "base", STEPS, "--tracker", "none"), stdout=subprocess.DEVNULL)
+    ) as kill:
         until_committed(store, stage)
         kill()
     assert committed(store, stage), "the kill came before the first commit was read back"
     assert not (store / stage).exists(), "the stage had ended before the kill"
-    again = subprocess.run(command(store, "base", *DIALS), capture_output=True, text=True, check=True).stdout
+    again = subprocess.run(command(store, "base", STEPS, *HERE), capture_output=True, text=True, check=True).stdout
     assert f"{stage}: goes on from where it was stopped" in again
     assert digests(store) == digests(quiet)
 

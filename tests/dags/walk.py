@@ -1,4 +1,4 @@
-"""A person's way through MLflow's pages in a real browser: from the champion to a raw source, and back down to the model.
+"""A person's way through MLflow's pages in a real browser: from the champion to a raw source, back down to the model, to its run.
 
 `python -m tests.dags.walk STORE FOLDER` walks it and leaves its pictures in a folder.
 """
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 SOURCE = "collect-tales"
 DOWN = ("filter-tales", "dedup", "encode", "pretrain", "sft", "dpo", "quantize")
 """From the source to the model: each is a link on the page of the one before."""
+RUN = re.compile(r"^\d{8}-\d{6}-\w+$")
+SHOWN = (
+    "all => all.filter(one => one.complete && one.naturalWidth).map(one => new URL(one.src).searchParams.get('path'))"
+)
 LOOK_MS = 1500
 
 
@@ -41,7 +45,8 @@ def served(store: str) -> Iterator[str]:
 
 
 def walk(address: str, model: str, pictures: Path) -> list[str]:
-    """Walk from the page at `address`, by clicks alone; the headings met, from the champion's version on."""
+    """Walk from the page at `address`, by clicks alone; the headings met, from the champion's version on, then the pictures
+    that the run's page shows."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -58,11 +63,13 @@ def walk(address: str, model: str, pictures: Path) -> list[str]:
         for label in (SOURCE, *DOWN):
             page = _follow(page, label)
             met.append(_heading(page, pictures, label))
+        page = _follow(page, RUN)
+        met += [_heading(page, pictures, "run"), *page.locator('img[src*="get-artifact"]').evaluate_all(SHOWN)]
         chromium.close()
     return met
 
 
-def _follow(page: Page, label: str) -> Page:
+def _follow(page: Page, label: str | re.Pattern[str]) -> Page:
     """The page that a link of the description opens; MLflow opens those in a tab of their own."""
     with page.expect_popup() as opened:
         page.get_by_role("link", name=label, exact=True).first.click()
@@ -74,9 +81,13 @@ def _heading(page: Page, pictures: Path, name: str) -> str:
     page.get_by_role("heading", level=2).or_(page.get_by_role("heading", level=1)).first.wait_for()
     page.get_by_text("Description").first.wait_for()
     page.wait_for_timeout(LOOK_MS)
+    greeting = page.get_by_role("button", name="Close").first
+    if greeting.is_visible():  # its assistant takes a third of the page
+        greeting.click()
     more = page.get_by_text("Show more", exact=True).first
     if more.is_visible():  # MLflow folds a description after a few lines
         more.click()
+        page.wait_for_timeout(LOOK_MS)
     page.screenshot(path=pictures / f"walk-{name}.png")
     return page.get_by_role("heading").first.inner_text()
 

@@ -55,8 +55,9 @@ class Far:
                 asked = json.dumps({"job": job.model_dump_json(), "after": parents, "since": time.time()})
                 command = [sys.executable, "-m", "tests.executors.far"]
                 done = subprocess.run(
-                    command, input=asked, stdout=subprocess.PIPE, text=True, check=True, start_new_session=True
-                )
+                    command, input=asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True,
+                    start_new_session=True,
+                )  # fmt: skip
                 future.set_result(manifest_in(done.stdout))
             except Exception as fault:  # handed on through the future, as every executor does
                 future.set_exception(fault)
@@ -74,7 +75,8 @@ def main() -> None:
     job = Job.model_validate_json(asked["job"])
     out, sys.stdout = sys.stdout, sys.stderr
     try:
-        made = job.execute([manifest_in(parent) for parent in asked["after"]], executor="far")
+        parents = [manifest_in(parent) for parent in asked["after"]]
+        made = job.execute(parents, executor="far", since=asked["since"])
         print(ended(made), file=out)
     except CorpusmillError as fault:
         print(failed(fault), file=out)

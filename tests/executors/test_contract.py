@@ -1,4 +1,4 @@
-"""What every executor promises: one suite, run against each of them; those of other machines have files of their own."""
+"""What every executor promises: one suite, run against each of them; a cluster of nodes has a file of its own for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -18,13 +19,21 @@ from pipeline.job import Job
 from pipeline.manifest import Manifest
 from tests.executors.helpers import SECONDS, Hand, words_in
 from tests.executors.stages_for_tests import DiesBetween, Maps, Misses, Spans, Stubborn, Tells
+from tests.on_modal import a_trace
 from tests.pipeline.toys import Join, Say, Slow, Upper
 
 
-@pytest.fixture(params=["inline", "ray"])
+@pytest.fixture(params=["inline", "ray", pytest.param("modal", marks=pytest.mark.slow)])
 def hand(request: pytest.FixtureRequest, tmp_path: Path) -> Hand:
-    executor = Inline() if request.param == "inline" else request.getfixturevalue("ray_executor")
+    executor = Inline() if request.param == "inline" else request.getfixturevalue(f"{request.param}_executor")
     return Hand(executor, tmp_path / "store")
+
+
+@pytest.fixture
+def trace() -> Iterator[Path]:
+    """A file that stages write to, wherever they run."""
+    with a_trace() as one:
+        yield one
 
 
 def test_a_stage_runs_after_its_inputs_and_reads_them(hand: Hand) -> None:
@@ -45,8 +54,7 @@ def test_a_stage_of_several_inputs_gets_each_in_its_place(hand: Hand) -> None:
     assert hand.text(hand.made(Join(parts=(second.out, first.out, second.out)))) == "y x y"
 
 
-def test_what_is_there_is_not_made_again(hand: Hand, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
+def test_what_is_there_is_not_made_again(hand: Hand, trace: Path) -> None:
     say = Say(words=("a", "b"), trace=str(trace))
     assert hand.made(say) == hand.made(say)
     assert sorted(words_in(trace)) == ["a", "b"]
@@ -82,8 +90,7 @@ def test_a_fault_arrives_as_it_was_raised(hand: Hand, in_shard: bool) -> None:
 
 
 @pytest.mark.parametrize("in_shard", [False, True])
-def test_a_bug_is_told_in_one_line_and_never_tried_again(hand: Hand, tmp_path: Path, in_shard: bool) -> None:
-    trace = tmp_path / "trace"
+def test_a_bug_is_told_in_one_line_and_never_tried_again(hand: Hand, trace: Path, in_shard: bool) -> None:
     with pytest.raises(StageFailed) as raised:
         hand.made(Misses(bug=True, in_shard=in_shard, trace=str(trace)))
     assert "'misses': ZeroDivisionError: by nought (at stages_for_tests.py:" in raised.value.message
@@ -118,8 +125,8 @@ def test_a_stage_runs_in_the_folder_of_the_run(hand: Hand) -> None:
     assert hand.text(hand.made(Tells(seed=1))).split()[0] == str(Path.cwd())
 
 
-def test_independent_branches_run_at_once_where_the_executor_has_the_cores(hand: Hand, tmp_path: Path) -> None:
-    alone, trace = hand.executor.name == "inline", tmp_path / "trace"
+def test_independent_branches_run_at_once_where_the_executor_has_the_cores(hand: Hand, trace: Path) -> None:
+    alone = hand.executor.name == "inline"
     stages = [Spans(label=name, name=name, trace=str(trace), seconds=0.2 if alone else 60) for name in ("one", "two")]
     assert hand.text(hand.made(Join(parts=tuple(stage.out for stage in stages)))) == "one two"
     in_turn, at_once = ["begins", "ends"] * 2, ["begins"] * 2 + ["ends"] * 2
@@ -135,8 +142,7 @@ Hand(Inline(), sys.argv[1]).made(DiesBetween(trace=sys.argv[2]))
 """
 
 
-def test_a_killed_stage_goes_on_from_its_commits(hand: Hand, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
+def test_a_killed_stage_goes_on_from_its_commits(hand: Hand, trace: Path) -> None:
     if hand.executor.name == "inline":  # the process of the stage is that of the driver
         died = subprocess.run([sys.executable, "-c", KILLED, hand.root, str(trace)], check=False)
         assert died.returncode == -9
@@ -149,8 +155,7 @@ def test_a_killed_stage_goes_on_from_its_commits(hand: Hand, tmp_path: Path) -> 
     assert made.lost.wall_seconds <= made.cost.wall_seconds
 
 
-def test_a_stage_is_held_to_its_limit_of_time_and_keeps_its_commits(hand: Hand, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
+def test_a_stage_is_held_to_its_limit_of_time_and_keeps_its_commits(hand: Hand, trace: Path) -> None:
     stage = Stubborn(trace=str(trace), resources=Resources(minutes=0.01 if hand.executor.name == "inline" else 0.05))
     for _ in range(2):
         with pytest.raises(StageFailed, match=r"'stubborn' ran longer than its limit of 0.0[15] minutes"):
@@ -158,8 +163,7 @@ def test_a_stage_is_held_to_its_limit_of_time_and_keeps_its_commits(hand: Hand, 
     assert words_in(trace) == "first" and not hand.store.of_stage("stubborn")
 
 
-def test_a_run_that_is_asked_to_stop_does_so_at_the_next_commit(hand: Hand, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
+def test_a_run_that_is_asked_to_stop_does_so_at_the_next_commit(hand: Hand, trace: Path) -> None:
     stage = Slow(words=tuple("abcdefghij"), trace=str(trace))
 
     def ask() -> None:

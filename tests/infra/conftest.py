@@ -31,7 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tracker = MlflowTracker(str(root))
     tracker.start(record("run-3", root, BEGAN + 2000))
     build(tracker, made, "run-3", salt="new")("Pretrain")
-    say(tracker, "Sft", "state", 1, state="started")
+    say(tracker, "Sft", "state", 1, state="started", key="a-key")
     for line in ("loading", "Traceback", "ValueError: the loss is nan"):
         say(tracker, "Sft", "log", 2, line=line)
     for wall in (4.0, 6.0):

@@ -15,8 +15,9 @@ from infra.mlflow_home import connect, home
 from infra.mlflow_tracker import MlflowTracker
 from pipeline import Artifact, Context, Dag, Field, Stage
 from pipeline.executor import Inline
+from pipeline.outcome import Outcome
 from pipeline.replay import recorded, tell, whole
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store
 from pipeline.tracker import Tracker
 from tests.pipeline.toys import Fails, Say, Upper, Words

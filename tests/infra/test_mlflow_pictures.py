@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from infra.mlflow_tracker import NOTE, MlflowTracker
 from pipeline.executor import Inline
 from pipeline.run import run
 from tests.infra.small import Small
-from tests.infra.told_runs import Find, build, manifest, record, say, tell_whole
+from tests.infra.told_runs import Find, build, manifest, plain, record, say, tell_whole
 from tests.pipeline.test_lineage import learnt
 
 if TYPE_CHECKING:
@@ -88,6 +90,34 @@ def test_how_busy_the_machine_was_stands_among_mlflows_system_metrics(small: Sma
     assert sorted((point.step, point.value) for point in history) == [(0, 50.0), (1, 75.0)]
 
 
+def test_pictures_are_drawn_again_while_the_run_goes_on_but_seldom(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = MlflowTracker(str(small.root))
+    tracker.start(record("run-1", small.root))
+    folder = next((small.root / ".mlflow" / "artifacts").rglob("graph.svg")).parent
+    monkeypatch.setattr("infra.mlflow_batch.Batch.due", True)
+    build(tracker, {}, "run-1")("Collect")
+    assert "finished" not in (folder / "graph.svg").read_text(), "half a minute has not passed"
+    tracker._gallery._next = 0.0
+    say(tracker, "Pretrain", "state", 61, state="started")
+    drawn = (folder / "graph.svg").read_text()
+    assert "finished · 1 min" in drawn and "running" in drawn
+    assert (folder / "loss.svg").exists() and "loss.svg" in named(small.client, "").data.tags[NOTE]
+
+
+def test_a_picture_that_can_be_written_again_leaves_no_fault_behind(small: Small) -> None:
+    artifacts = small.root / ".mlflow" / "artifacts"
+    artifacts.write_text("not a folder")
+    tracker = MlflowTracker(str(small.root))
+    tracker.start(record("run-1", small.root))
+    assert "Not a directory" in named(small.client, "").data.tags["corpusmill.pictures"]
+    artifacts.unlink()
+    again = MlflowTracker(str(small.root))
+    again.start(record("run-1", small.root))
+    assert "corpusmill.pictures" not in named(small.client, "").data.tags
+
+
 def test_artifacts_that_cannot_be_written_are_a_note_and_stop_nothing_else(small: Small) -> None:
     (small.root / ".mlflow" / "artifacts").write_text("not a folder")
     tell_whole(small.root)
@@ -115,11 +145,17 @@ def test_a_version_leads_to_its_raw_sources_with_licence_and_revision(small: Sma
     tracker = MlflowTracker(small.store.url)
     run(learnt(), small.store, name="mine", dials={}, executor=Inline, trackers=lambda: [tracker])
     client = small.client
-    text = str(client.get_model_version_by_alias("mine", "champion").description)
+    text = plain(str(client.get_model_version_by_alias("mine", "champion").description))
     links = dict(re.findall(r"\[([^\]]+)\]\(#/experiments/\d+/runs/(\w+)\?workflowType=machine_learning\)", text))
     assert re.search(r"\[base\]\(\S+\) → \[tuned\]\(\S+\)", text), "the chain of models"
     for source in ("talk", "asked"):
         assert re.search(rf"\| {source} \|.*\| MIT \| `1` \| `raw/{source}` \| \[{source}\]\(", text), text
         assert client.get_run(links[source]).data.tags["corpusmill.label"] == source
-        assert f"| {source} | `raw/{source}` | MIT | 1 |" in client.get_run(links[source]).data.tags[NOTE]
+        note = plain(client.get_run(links[source]).data.tags[NOTE])
+        assert re.search(
+            rf"\| {source} \| \d \w+ \| 100.0 % \| MIT \| `1` \| `raw/{source}` \| \[{source}\]\(", note
+        ), note
+    assert re.search(r"\| mixed \| 60 tokens \| 60.0 % \|", plain(named(client, "pack").data.tags[NOTE])), (
+        "what a stage holds"
+    )
     assert len(text) < 5000 and named(client, "").info.run_id in text

@@ -11,7 +11,7 @@ import pytest
 from infra.mlflow_fields import manifest_tags
 from pipeline import digest
 from pipeline.store import Store
-from tests.infra.told_runs import BEGAN, Find, manifest
+from tests.infra.told_runs import BEGAN, Find, manifest, plain
 
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
@@ -109,6 +109,8 @@ def test_an_extension_names_what_it_went_on_from() -> None:
 
 def test_a_failed_stage_shows_its_fault_and_the_end_of_its_log(client: MlflowClient, runs: Find) -> None:
     failed, parent = runs("run-3", "Sft"), runs("run-3")
+    assert [given.dataset.name for given in failed.inputs.dataset_inputs] == ["Pretrain"], "what it failed on"
+    assert len(failed.inputs.model_inputs) == 1 and failed.data.tags["corpusmill.key"] == "a-key"
     assert (failed.info.status, parent.info.status) == ("FAILED", "FAILED")
     assert "ValueError: the loss is nan (at sft.py:80)" in failed.data.tags["corpusmill.fault"]
     assert "Traceback\nValueError" in failed.data.tags["mlflow.note.content"]
@@ -125,6 +127,6 @@ def test_what_a_failed_stage_cost_is_told_as_it_grew(client: MlflowClient, runs:
 def test_the_parents_page_is_a_table_of_stages_with_links(runs: Find) -> None:
     page, child = runs("run-1").data.tags["mlflow.note.content"], runs("run-1", "Pretrain")
     link = f"#/experiments/{child.info.experiment_id}/runs/{child.info.run_id}?workflowType=machine_learning"
-    assert f"| [Pretrain]({link}) | finished | 1.50 | loss 2.51 | Filter |" in page
+    assert f"| [Pretrain]({link}) | finished | 1.50 | loss 2.51 | Filter |" in plain(page)
     assert "#/models/tales/versions/1" in page
-    assert "| Serve | skipped |" in runs("run-3").data.tags["mlflow.note.content"]
+    assert "| Serve | skipped |" in plain(runs("run-3").data.tags["mlflow.note.content"])

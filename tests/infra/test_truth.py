@@ -92,6 +92,10 @@ def same_story(small: Small) -> None:
             agrees(child, stage.state)
             if stage.state in ("finished", "cached"):
                 holds(child, made[stage.attempt.rpartition("/")[2]])
+            else:
+                given = ledger.record(small.store, name).stages[each].inputs  # type: ignore[union-attr]  # it has an account
+                wanted = [(place, account.stages[label].attempt.rpartition("/")[2]) for place, label in given.items()]
+                assert sorted((context, source["attempt"]) for context, source, _ in datasets(child)) == sorted(wanted)
     assert not told, "MLflow has a run that the store has not"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,11 @@ def record(run: str, store: Path, began: float = BEGAN) -> RunRecord:
     return RunRecord(
         run=run, dag="tales", dials={"steps": 40}, store=str(store), executor="inline", started=began, stages=stages
     )
+
+
+def plain(page: str) -> str:
+    """A page without the spaces that only set its tables."""
+    return re.sub("\u00a0+(?= \\|)", "", page).replace("\u00a0", " ")
 
 
 def say(tracker: MlflowTracker, label: str, kind: str, after: float, **data: Any) -> None:

@@ -15,7 +15,8 @@ from pipeline.card_front import licence, yaml
 from pipeline.card_words import hub, public, setting, table
 from pipeline.executor import Inline
 from pipeline.manifest import Manifest, SourceRecord
-from pipeline.run import Outcome, run
+from pipeline.outcome import Outcome
+from pipeline.run import run
 from pipeline.spent import total
 from pipeline.store import Store, place_of
 from pipeline.tables import duration

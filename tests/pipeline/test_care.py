@@ -89,7 +89,7 @@ def test_verify_on_the_command_line_ends_with_the_list_and_the_mend(root: Path) 
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"corrupt  {data(root, made(root, 'upper'))}/upper.txt" in done.stdout
     assert f"unreadable {bad}" in done.stdout
-    assert "2 files are not as recorded, 1 manifests cannot be read" in done.stderr and "--rebuild upper" in done.stderr
+    assert "2 files are not as recorded, 1 manifest cannot be read" in done.stderr and "--rebuild upper" in done.stderr
     assert corpusmill(home, "verify", "join").returncode == 1
     unknown = corpusmill(home, "verify", "uper")
     assert unknown.returncode == 2 and "did you mean 'upper'" in unknown.stderr
@@ -212,7 +212,9 @@ def test_gc_says_what_it_frees_and_asks_first(root: Path) -> None:
     lost = corpusmill(home, "pin", "upper")
     assert lost.returncode == 2 and "was dropped\n  → build it again first" in lost.stderr
     assert "pinned by" in told(home, "show", "join") and "dropped" in told(home, "show", "upper")
-    told(home, "unpin", "join")
+    assert told(home, "unpin", "join").startswith("unpinned join")
+    again = told(home, "unpin", "join")
+    assert again.startswith("join (join/") and again.endswith(") is not pinned\n")
     told(home, "gc", "--keep-days", "0", "--yes")
     assert told(home, "gc", "--keep-days", "0") == "nothing to remove\n"
     assert "0 artifacts" in told(home, "verify")

@@ -76,7 +76,7 @@ def test_a_failed_stage_ends_in_exit_code_1_without_a_traceback(home: Path) -> N
         (("run", "quickstart", "stesp=3"), "quickstart has no dial 'stesp'; did you mean 'steps'?"),
         (("run", "quickstart", "steps=many"), "the dial steps of quickstart wants int, but was given 'many'"),
         (("run", "quickstart", "--only", "dedpu"), "did you mean 'dedup'"),
-        (("run", "quickstart", "--on", "slurm"), "no executor is called 'slurm'; there are: inline, ray"),
+        (("run", "quickstart", "--on", "slurm"), "no executor is called 'slurm'; there are: inline, modal, ray"),
         (("plan", "nowhere.py:f"), "no such file: nowhere.py"),
     ],
 )

@@ -51,13 +51,19 @@ def test_a_run_is_told_by_all_that_it_ended_with(home: Path) -> None:
     (run,) = (line.split()[0] for line in told(home, "runs").splitlines()[1:])
     found = json.loads(told(home, "lineage", run, "--json"))
     assert [place.partition("/")[0] for place in found["targets"]] == ["learn", "upper"]
+    page, drawn = told(home, "lineage", run, "--html"), told(home, "lineage", run, "--mermaid")
+    ends = re.search(r"const ends = (\[.*?\])", page)
+    assert ends and json.loads(ends[1]) == found["targets"], "each is a button at the top"
+    assert all(f'data-name="{place}"' in page for place in found["targets"])
+    marked = re.search(r"class (a\d+),(a\d+) target", drawn)
+    assert marked and all(re.search(rf'{one}\["(tuned|upper)<br/>', drawn) for one in marked.groups())
 
 
 def test_json_has_stable_fields(home: Path) -> None:
     found = json.loads(told(home, "lineage", "base", "--json"))
     assert set(found) == {"direction", "targets", "hops", "sources"} and found["direction"] == "up"
     assert set(found["hops"][0]) == {"place", "label", "kind", "digest", "above", "inputs", "amounts", "gap"}
-    amount = {"documents": 6, "tokens": 60, "chats": None, "share": 0.6, "origins": ["talk"]}
+    amount = {"documents": 6, "tokens": 60, "chats": None, "pairs": None, "share": 0.6, "origins": ["talk"]}
     assert found["hops"][-1]["amounts"]["mixed"] == amount
     assert found["sources"]["talk"] == {"at": "raw/talk", "licence": "MIT", "revision": "1"}
 
@@ -81,7 +87,7 @@ def test_the_flowchart_runs_from_the_sources_and_escapes_what_it_shows(tmp_path:
 def test_the_page_needs_nothing_else_and_escapes_what_it_shows(tmp_path: Path) -> None:
     execute(tmp_path, Dag(Read(name="<script>alert(1)</script>")))
     one = made(tmp_path, "read")
-    text = page("a <title>", above(Store(str(tmp_path)), one), place_of(one))
+    text = page("a <title>", above(Store(str(tmp_path)), one), [place_of(one)])
     assert "\\u003cscript>alert(1)" in text and "<script>alert" not in text and "a &lt;title&gt;" in text
     assert "http" not in text
 

@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pipeline import code_files
+from pipeline import code, code_files
 from pipeline.code import changed_packages, code_record, explain_drift
 from pipeline.code_files import RACY_NS
 from pipeline.errors import DagError
@@ -151,24 +152,21 @@ def test_a_file_that_was_read_while_fresh_is_trusted_once_it_has_rested(
     assert all(path.read_text() != kept[path.name] for path in (tmp_path / "cache" / "corpusmill").iterdir())
 
 
-THREADS = """
-import os, time
-from concurrent.futures import ThreadPoolExecutor
-from dags.quickstart import quickstart
-from pipeline.code import code_of
-exists = os.path.exists
-os.path.exists = lambda path: exists(path) and not time.sleep(1e-5)
-stages = list(quickstart().stages.values())
-print(*(record.digest for record in ThreadPoolExecutor(8).map(code_of, stages)))
-"""
-
-
-def test_threads_may_take_it_side_by_side_where_nothing_was_read_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_threads_that_ask_at_once_are_answered_one_after_the_other(
+    project: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = []
-    for name in ("here", "there"):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
-        script = THREADS if name == "here" else THREADS.replace("(8)", "(1)")
-        told.append(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
-    assert told[0] == told[1]
+    stage, inside, most = project("mine", mine="class Mine:\n    def run(self): return 1\n"), [0], [0]
+    files = code._FILES.save
+
+    def slowly() -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.02)
+        inside[0] -= 1
+        files()
+
+    monkeypatch.setattr(code._FILES, "save", slowly)
+    monkeypatch.setattr(code, "_stands", lambda kept: False)
+    with ThreadPoolExecutor(4) as threads:
+        records = list(threads.map(code_record, [stage] * 4))
+    assert most == [1] and len({record.digest for record in records}) == 1

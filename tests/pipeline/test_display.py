@@ -14,9 +14,10 @@ from pipeline.dag import Dag as AnyDag
 from pipeline.display import Display
 from pipeline.events import Event
 from pipeline.executor import Inline
+from pipeline.outcome import Outcome
 from pipeline.plan import plan
 from pipeline.request import Request
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store
 from tests.pipeline.toys import Fails, Join, Say, Slow, Upper, line
 

@@ -17,9 +17,10 @@ from pipeline.code import code_record
 from pipeline.display import Display
 from pipeline.errors import DecisionNeeded, StoreError
 from pipeline.executor import Inline
+from pipeline.outcome import Outcome
 from pipeline.plan import plan
 from pipeline.request import Request
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store
 from tests.pipeline.toys import Upper
 

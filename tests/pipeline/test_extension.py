@@ -13,9 +13,10 @@ import pytest
 from pipeline import Dag, DagError
 from pipeline.executor import Inline
 from pipeline.manifest import Manifest
+from pipeline.outcome import Outcome
 from pipeline.plan import plan
 from pipeline.request import Request
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store, place_of
 from pipeline.workspace import Workspace
 from tests.pipeline.folding import Fold, Late, fold

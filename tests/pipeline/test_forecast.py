@@ -15,6 +15,7 @@ from pipeline.manifest import Cost, Manifest
 from pipeline.plan import plan
 from pipeline.prices import prices
 from pipeline.run import run
+from pipeline.spent import Session
 from pipeline.store import Store
 from tests.pipeline.toys import Say, Upper, Words
 
@@ -93,6 +94,31 @@ def test_a_run_on_another_kind_of_machine_is_nothing_to_go_by(tmp_path: Path) ->
     past = built(Trains(), tmp_path, cost=Cost(wall_seconds=1000))
     on_gpu = Trains(resources=Resources(gpu="Z80", gpus=1))
     assert forecast(on_gpu, [past], {}).seconds is None and forecast(on_gpu, [past], {}).dollars is None
+
+
+def test_capitals_in_the_name_of_a_gpu_do_not_hide_a_run_on_it(tmp_path: Path) -> None:
+    past = built(Trains(), tmp_path, cost=Cost(wall_seconds=60), resources={"gpu": "h100", "gpus": 1})
+    assert forecast(Trains(resources=Resources(gpu="H100")), [past], {}).seconds == pytest.approx(60)
+
+
+def test_what_is_committed_of_a_stage_that_was_cut_short_is_not_expected_again(tmp_path: Path) -> None:
+    stage = Say(words=("a", "b", "c"), label="cut")
+    past = built(Say(label="cut"), tmp_path, cost=Cost(wall_seconds=60))
+    store, code = Store(str(tmp_path)), past.code.digest
+    other = Say(words=("a", "b", "c", "d"), label="cut")
+    (key,) = [one.key for one in plan(Dag(other), store).entries.values() if one.key]
+    folder = tmp_path / ".partial" / "say" / key / f"20260101T000000-abcdef-{code[:12]}" / "spent"
+    folder.mkdir(parents=True)
+    for name, wall, kept in (("1", 30.0, 20.0), ("2", 9.0, 5.0)):
+        session = Session(session=name, cost=Cost(wall_seconds=wall), committed=Cost(wall_seconds=kept))
+        (folder / f"{name}.json").write_text(session.model_dump_json())
+    entry = plan(Dag(other), store).entries["cut"]
+    assert entry.reason.endswith("; goes on from 25 s of committed work") and entry.done == 25
+    full = plan(Dag(Say(words=("a", "z"), label="cut")), store).entries["cut"].forecast.seconds
+    assert full is not None and entry.forecast.seconds == pytest.approx(max(full - 25, 0))
+    found = forecast(stage, [past], {}, done=25)
+    assert found.seconds == pytest.approx(35) and found.basis == "last run, less 25 s that are committed"
+    assert forecast(stage, [past], {}, done=70).seconds == 0
 
 
 def test_the_attempt_of_the_same_label_is_gone_by_first(tmp_path: Path) -> None:

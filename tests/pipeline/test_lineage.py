@@ -11,6 +11,7 @@ from pipeline.catalogue import find_artifact
 from pipeline.errors import StoreError
 from pipeline.impact import Impact
 from pipeline.lineage import Amount, Hop, above, below, final, held, sources
+from pipeline.lineage_lines import taken
 from pipeline.manifest import Manifest, Registration, SourceRecord
 from pipeline.registered import find, register
 from pipeline.store import Store, place_of
@@ -148,6 +149,48 @@ def test_inputs_of_one_field_add_up_and_a_source_that_nobody_counted_is_there_wi
     execute(tmp_path, Dag(Learn(words=packed.out)))
     hop = labelled(above(Store(str(tmp_path)), made(tmp_path, "learn")))["learn"]
     assert hop.amounts == {"tales": Amount(documents=5, share=1.0), "odd": Amount()}
+
+
+class Choose(Stage[Words]):
+    """Pairs of answers that a model gave to what a source asks."""
+
+    model: Model
+    words: Words
+
+    def run(self, out: Words, ctx: Context) -> None:
+        (out.path / "pairs.txt").write_text("yes no")
+        ctx.log(**{"from.asked.pairs": 5})
+
+
+class Prefer(Stage[Model]):
+    """Trains on some of the pairs, or on all where `pairs` is 0."""
+
+    model: Model
+    preferences: Words
+    pairs: int = 0
+
+    def run(self, out: Model, ctx: Context) -> None:
+        (out.path / "model.txt").write_text("yes")
+        ctx.log(**({"from.asked.pairs": self.pairs} if self.pairs else {}))
+
+
+def test_pairs_count_for_the_source_of_their_question_and_stand_beside_what_the_model_was_made_of(
+    tmp_path: Path,
+) -> None:
+    packed = Pack(words=(Read(name="tales", label="tales").out,), tokens={"tales": 40})
+    asked = Read(name="asked", documents=8, measure="chats", label="asked")
+    tuned = Learn(words=asked.out, base=Learn(words=packed.out, label="base").out, label="tuned")
+    chosen = Choose(model=tuned.out, words=asked.out)
+    part, every = (Prefer(model=tuned.out, preferences=chosen.out, pairs=some, label=f"of{some}") for some in (3, 0))
+    execute(tmp_path, Dag(Learn(words=Say().out, base=part.out, label="small"), every))
+    store = Store(str(tmp_path))
+    small, whole = labelled(above(store, made(tmp_path, "small"))), labelled(above(store, made(tmp_path, "of0")))
+    tales = Amount(documents=4, tokens=40, share=1.0)
+    assert small["choose"].amounts == {"tales": tales, "asked": Amount(pairs=5, share=1.0)}, "a pair is no conversation"
+    preferred = {"tales": tales, "asked": Amount(chats=8, pairs=3, share=1.0)}
+    assert small["of3"].amounts == small["small"].amounts == preferred, "held-out pairs do not count"
+    assert whole["of0"].amounts["asked"].pairs == 5
+    assert taken(small["small"].amounts["asked"]) == "8 chats and 3 pairs"
 
 
 def test_below_is_everything_that_was_made_from_it(root: Path) -> None:

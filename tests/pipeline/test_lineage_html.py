@@ -24,7 +24,7 @@ def embedded(page: str) -> dict[str, Any]:
 def test_whatever_stands_in_it_comes_back_as_data_and_ends_no_script() -> None:
     detail = Detail(HOSTILE, inputs=[("documents", HOSTILE)], settings=[("rule", HOSTILE)], sources=[[HOSTILE, "12"]])
     plain = document("t", [Node("n", "n")], [], {"n": Detail("n")})
-    page = document(HOSTILE, [Node(HOSTILE, HOSTILE)], [], {HOSTILE: detail}, chosen=HOSTILE)
+    page = document(HOSTILE, [Node(HOSTILE, HOSTILE)], [], {HOSTILE: detail}, targets=[HOSTILE])
     assert page.count("<script") == plain.count("<script") and page.count("</script") == plain.count("</script")
     [(name, told)] = embedded(page).items()
     assert name.rstrip() == HOSTILE.rstrip() and told["settings"][0][1].rstrip() == HOSTILE.rstrip()

@@ -18,8 +18,9 @@ from pipeline.executor import Inline, check_reach
 from pipeline.files import check_writable, open_root
 from pipeline.job import Job
 from pipeline.object_files import ObjectFiles
+from pipeline.outcome import Outcome
 from pipeline.request import Request
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store, place_of
 from pipeline.store_faults import Unsound
 from tests.house import ROOT

@@ -9,9 +9,10 @@ import pytest
 from pipeline import Dag
 from pipeline.accounts import plan_lines
 from pipeline.executor import Inline
+from pipeline.outcome import Outcome
 from pipeline.plan import Plan, plan
 from pipeline.reasons import differences
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store
 from tests.pipeline.toys import Fails, Join, Say, Upper, line
 

@@ -40,7 +40,7 @@ def test_what_a_package_brings_is_loaded_by_its_name() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_an_unknown_name_is_one_error_that_lists_the_others() -> None:
-    with pytest.raises(UsageError, match="no executor is called 'rey'; there are: half, moon, ray"):
+    with pytest.raises(UsageError, match="no executor is called 'rey'; there are: half, modal, moon, ray"):
         plugins.load("executors", "rey")
     with pytest.raises(UsageError, match="no rocket is called 'x'; there are: none"):
         plugins.load("rockets", "x")

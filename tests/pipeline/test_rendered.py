@@ -10,9 +10,10 @@ import pytest
 from pipeline import Dag, care, digest
 from pipeline.executor import Inline
 from pipeline.manifest import Manifest
+from pipeline.outcome import Outcome
 from pipeline.rendering import lay
 from pipeline.request import Request
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store, place_of
 from tests.pipeline.carded import carded
 

@@ -14,9 +14,10 @@ import pytest
 from pipeline import Dag, StoreError, UsageError
 from pipeline.executor import Inline
 from pipeline.lease import held
+from pipeline.outcome import Outcome
 from pipeline.replay import recorded, tell, whole
 from pipeline.request import Request
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store, place_of
 from pipeline.tracker import RunRecord
 from tests.pipeline.toys import Fails, Join, Say, Upper, line

@@ -10,8 +10,9 @@ import pytest
 from pipeline import Dag, DagError, Resources, StageFailed, UsageError
 from pipeline.executor import Inline
 from pipeline.job import Job
+from pipeline.outcome import Outcome
 from pipeline.request import Request
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store
 from tests.pipeline.toys import Fails, Join, Say, Upper, Words, line
 

@@ -10,9 +10,10 @@ from pipeline import Dag, DagError, Resources, UsageError
 from pipeline.errors import DecisionNeeded
 from pipeline.executor import Inline
 from pipeline.manifest import Dropped
+from pipeline.outcome import Outcome
 from pipeline.plan import plan
 from pipeline.request import Request
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.selection import select
 from pipeline.store import Store, place_of
 from tests.pipeline.toys import Join, Say, Slow, Upper
@@ -68,6 +69,21 @@ def test_what_is_asked_of_a_stage_outside_the_part_is_refused_and_not_passed_ove
     execute(tree(), tmp_path)
     with pytest.raises(DagError, match="--from (right|aside) leaves (aside|say) alone"):
         execute(tree(), tmp_path, **asked)
+
+
+@pytest.mark.parametrize("asked", [{"rebuild": ("join",)}, {"accept": ("join",)}, {"start": "join"}])
+def test_what_is_asked_of_a_stage_below_the_last_one_is_told_apart_from_a_misspelt_label(
+    tmp_path: Path, asked: dict[str, object]
+) -> None:
+    with pytest.raises(DagError, match="--until left leaves join out, of which something else is asked"):
+        execute(tree(), tmp_path, until="left", **asked)
+    with pytest.raises(DagError, match="no stage is labelled 'jion'; did you mean 'join'?"):
+        execute(tree(), tmp_path, until="left", rebuild=("jion",))
+
+
+def test_a_reason_without_an_acceptance_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--why says why something is accepted"):
+        execute(tree(), tmp_path, why="it is the same")
 
 
 @pytest.mark.parametrize("asked", [{"start": "say"}, {"rebuild": ("Say",)}])
@@ -132,7 +148,9 @@ def drop(store: Store, manifest: object) -> None:
 def test_a_run_that_is_expected_to_cost_too_much_does_not_begin(tmp_path: Path) -> None:
     dear = Resources(dollars_per_hour=3_600_000.0)
     dag = Dag(Say(resources=dear))
-    assert execute(dag, tmp_path, max_cost=0.0).ok, "never built: nobody knows what it will cost"
+    begun = execute(dag, tmp_path, max_cost=0.0)
+    assert begun.stopped, "never built: nobody knew what it would cost, and it stopped at its first commit"
+    assert execute(dag, tmp_path).ok
     with pytest.raises(DecisionNeeded, match=r"is expected to cost \$[\d.,]+, more than --max-cost \$0.00"):
         execute(dag, tmp_path, rebuild=("say",), max_cost=0.0)
 

@@ -23,7 +23,7 @@ from pipeline.job import Job
 from pipeline.machine import Meter, Metered, Share, usage
 from pipeline.manifest import Cost, Manifest
 from pipeline.resources import Resources
-from pipeline.spent import Session, Spent, sessions, total
+from pipeline.spent import Session, Spent, kept, sessions, total
 from pipeline.store import Store
 from pipeline.stream import Follower
 from pipeline.workspace import Workspace
@@ -89,6 +89,8 @@ def test_on_another_machine_the_account_comes_from_the_store(s3_url: str, tmp_pa
 
     killed_after(stage, s3_url, lambda: any(one.lost.wall_seconds > 0.5 for one in account()))
     (first,) = account()
+    _, key, attempt, *_ = next(name for name in files(s3_url).below(".partial") if "/spent/" in name).split("/")
+    assert kept(files(s3_url), f"breathes/{key}", attempt.rpartition("-")[2]) == first.committed
     shutil.rmtree(cache)
     manifest = execute(stage, s3_url)
     assert trace.read_text() == "abb" and manifest.cost.wall_seconds > first.cost.wall_seconds + 5.0

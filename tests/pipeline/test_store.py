@@ -14,8 +14,9 @@ import pytest
 from pipeline import Dag, StoreError
 from pipeline.digest import of_file
 from pipeline.executor import Inline
+from pipeline.outcome import Outcome
 from pipeline.request import Request
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store
 from tests.pipeline.toys import Fills, Say, Upper, line
 
@@ -178,7 +179,7 @@ def test_a_manifest_of_a_newer_schema_asks_for_an_upgrade(tmp_path: Path, novel:
     made = execute(line(), tmp_path).manifests["say"]
     path = tmp_path / "say" / made.key / made.attempt / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99, **novel}))
-    with pytest.raises(StoreError, match="manifest of schema 99, and this corpusmill reads schemas up to 3\n.*upgrade"):
+    with pytest.raises(StoreError, match="manifest of schema 99, and this corpusmill reads schemas up to 4\n.*upgrade"):
         execute(line(), tmp_path)
 
 

@@ -15,8 +15,9 @@ import pytest
 
 from pipeline import StoreError
 from pipeline.executor import Inline
+from pipeline.outcome import Outcome
 from pipeline.plan import plan
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store
 from tests.house import ROOT
 from tests.pipeline.toys import line

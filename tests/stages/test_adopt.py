@@ -15,8 +15,9 @@ import pytest
 from pipeline import Context, Dag, DagError, SourceError, StageFailed, StoreError, UsageError
 from pipeline.adopt import Adopted, adopt
 from pipeline.executor import Inline
+from pipeline.outcome import Outcome
 from pipeline.plan import plan
-from pipeline.run import Outcome, run
+from pipeline.run import run
 from pipeline.store import Store
 from stages.adopt import KINDS, AdoptChats, AdoptDocuments, AdoptModel, AdoptTokenizer
 from stages.chat_documents import ChatDocuments

@@ -23,15 +23,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def collected(folder: Path, model: Path, chats: list[Chat], **settings: object) -> Preferences:
     conversations.write(folder / "chats" / "part-00000.parquet", chats)
-    out = Preferences(folder / "work" / "data")
-    CollectPreferences(model=Model(model), chats=Chats(folder / "chats"), **settings).run(
-        out, Context.local(folder / "work")
-    )
+    out, ctx = Preferences(folder / "work" / "data"), Context.local(folder / "work")
+    CollectPreferences(model=Model(model), chats=Chats(folder / "chats"), **settings).run(out, ctx)
+    counted = {name: value for name, value in ctx.metrics.items() if name.startswith("from.")}
+    assert counted == ({"from.atlas.pairs": ctx.metrics["pairs"]} if chats[0].source else {})
     return out
 
 
 def known(split: conversations.Split = "train") -> list[Chat]:
-    return [Chat(dialogue(question, answer), "capital", split, answer, "exact") for question, answer in FACTS.items()]
+    return [
+        Chat(dialogue(question, answer), "capital", split, answer, "exact", "atlas")
+        for question, answer in FACTS.items()
+    ]
 
 
 HOT = {"samples": 48, "temperature": 3.0, "least": 1}
@@ -45,7 +48,8 @@ def test_a_right_answer_is_preferred_to_wrong_ones(tmp_path: Path, model: Path) 
         expected = FACTS[row["prompt"][-1]["content"]]
         assert check("exact", row["chosen"][0]["content"], expected)
         assert not check("exact", row["rejected"][0]["content"], expected)
-        assert json.loads(row["metadata"])["chosen"] == "model"
+        said = json.loads(row["metadata"])
+        assert (said["chosen"], said["source"]) == ("model", "atlas")
 
 
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(tmp_path: Path, model: Path) -> None:

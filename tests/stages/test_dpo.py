@@ -24,7 +24,7 @@ def pairs(folder: Path, count: int) -> Preferences:
             "prompt": [{"role": "user", "content": f"Say {number}."}],
             "chosen": [{"role": "assistant", "content": "yes"}],
             "rejected": [{"role": "assistant", "content": "NO"}],
-            "metadata": json.dumps({"category": "case"}),
+            "metadata": json.dumps({"category": "case", "source": "cases"} if number else {}),
         }
         for number in range(count)
     ]
@@ -42,6 +42,7 @@ def test_preferences_are_learnt_and_carry_over_to_other_questions(
     assert ctx.metrics["preference_accuracy"] == 1.0
     assert ctx.metrics["preference_margin"] > 0.1
     assert ctx.metrics["pairs"] + ctx.metrics["heldout_pairs"] == 40
+    assert ctx.metrics["pairs"] - ctx.metrics["from.cases.pairs"] in (0, 1), "one pair names no source"
     assert (out.path / "model.safetensors").read_bytes() != (base / "model.safetensors").read_bytes()
     assert (out.path / "generation_config.json").exists() and not list(out.path.glob("*.bin"))
     assert capfd.readouterr() == ("", "")

@@ -33,4 +33,6 @@ def test_a_stage_asks_for_a_cpu_for_each_of_its_threads_unless_told_otherwise(ki
     assert plain.resources.cpus == plain.model_dump(include={"threads"})["threads"]
     assert (kind(**given, threads=5).resources.cpus, kind(**given, threads=5).resources.gpus) == (5, 0)
     assert kind(**given, threads=5, resources=Resources(cpus=1)).resources.cpus == 1
+    rented = kind(**given, threads=5, resources=Resources(gpu="H100", on="modal")).resources
+    assert (rented.cpus, rented.gpus, rented.on) == (5, 1, "modal"), "where it runs says nothing of its CPUs"
     assert kind(**given, threads=5).with_inputs(lambda _, artifact: artifact).resources.cpus == 5

@@ -1,0 +1,145 @@
+"""The commands `corpusmill infra modal`: the app that detached runs live in is deployed, stopped and looked at."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from infra.modal_faults import check_installed, explained
+from infra.modal_names import NAME, secrets, volume_name
+from pipeline.errors import CorpusmillError, UsageError
+
+modal = typer.Typer(
+    name="modal", help="Modal: the app that detached runs live in.", no_args_is_help=True, rich_markup_mode=None
+)
+OVER = ("stopped", "disabled")
+
+
+@modal.command()
+def deploy(
+    dag: Annotated[
+        str, typer.Argument(metavar="[DAG]", help="also ship the code of this dag, as a run of it would")
+    ] = "",
+) -> None:
+    """Deploy today's code, and build its image. A detached run does so by itself: here it is done ahead of time."""
+    check_installed()
+    from infra.modal_desk import there
+    from infra.modal_detached import deployed
+    from infra.modal_image import Shipped
+
+    shipped = Shipped()
+    for path, module in _imports(dag) if dag else ():
+        shipped.add(path, [module])
+    store = there()
+    name = deployed(shipped, volume_name())
+    print(f"deployed {name}: execute, drive (store {store.url}; secrets: {', '.join(secrets()) or 'none'})")
+    print(
+        f"nothing runs, and nothing is paid for, until a run is sent: corpusmill run {dag or 'DAG'} --on modal --detach"
+    )
+
+
+def _imports(dag: str) -> list[tuple[str, str]]:
+    from pipeline.loading import load
+    from pipeline.named import import_paths
+
+    _, drawn, _ = load(dag, [])
+    return [(path, type(stage).__module__) for stage in drawn.stages.values() for path in import_paths(stage)]
+
+
+@modal.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
+    """List our apps on Modal, and how many containers of each are paid for now."""
+    apps = _apps()
+    if as_json:
+        print(json.dumps(apps, indent=1))
+        return
+    if not apps:
+        print("no app of corpusmill is on Modal (corpusmill infra modal deploy makes one)")
+        return
+    from pipeline.tables import table
+
+    rows = [[app["name"], app["state"], str(app["containers"]), app["created"], app["id"]] for app in apps]
+    print("\n".join(table(["app", "state", "containers", "created", "id"], rows, right=(2,))))
+
+
+@modal.command()
+def stop(
+    name: Annotated[str, typer.Argument(metavar="[APP]", help="its name or id, as status lists it")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="every one of them")] = False,
+    idle: Annotated[
+        bool, typer.Option("--idle", help="those in which nothing runs: of code that has been edited since")
+    ] = False,
+) -> None:
+    """Stop an app, with every run and container in it; what was committed is kept."""
+    if [bool(name), everything, idle].count(True) != 1:
+        raise UsageError("stop is given one app, --idle or --all", mend="corpusmill infra modal status lists them")
+    found = [app for app in _apps() if everything or name in (app["name"], app["id"]) or (idle and _leftover(app))]
+    if not found and name:
+        raise UsageError(f"no app of ours on Modal is called {name!r}", mend="corpusmill infra modal status lists them")
+    import modal as client
+
+    for app in found:
+        with explained(f"could not stop {app['name']}"):
+            client.App.lookup(app["id"]).stop()
+        print(f"stopped {app['name']} ({app['containers']} containers)")
+
+
+@modal.command()
+def prices(
+    keep: Annotated[
+        bool, typer.Option("--write", help="into the price file, by which plans are made from now on")
+    ] = False,
+) -> None:
+    """Ask Modal what it charges this workspace, and print it as a price file."""
+    from infra.modal_prices import asked, write, written
+    from pipeline.prices import own_file
+
+    text = written(asked())
+    if keep:
+        write(text, own_file())
+        print(f"written to {own_file()}")
+    else:
+        print(text, end="")
+
+
+def _leftover(app: dict[str, Any]) -> bool:
+    """Whether nothing runs in an app that is no service: a service waits for whoever asks."""
+    return not app["containers"] and not app["name"].startswith(f"{NAME}-serve-")
+
+
+def _apps() -> list[dict[str, Any]]:
+    """Our apps that are not over, as Modal's own command line lists them."""
+    check_installed()
+    words = [sys.executable, "-m", "modal", "app", "list", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        with explained("could not list the apps"):
+            _ask()
+        said = (done.stderr.strip() or done.stdout.strip() or "no reason was given").splitlines()[-1]
+        raise CorpusmillError(f"Modal could not list the apps: {said}", mend="see modal app list")
+    found = []
+    for row in json.loads(done.stdout):
+        name, state = str(row["description"]), str(row["state"])
+        ours = name == NAME or name.startswith(f"{NAME}-")
+        if ours and not any(word in state for word in OVER):
+            found.append(
+                {
+                    "name": name,
+                    "id": row["app_id"],
+                    "state": state,
+                    "containers": int(row["tasks"]),
+                    "created": row["created_at"],
+                }
+            )
+    return found
+
+
+def _ask() -> None:
+    """Ask Modal who we are, for an error that says what is wrong."""
+    import modal as client
+
+    client.Client.from_env().hello()

@@ -1,0 +1,123 @@
+"""What a container on Modal is made of: packages at the versions of our constraints, our code, the user's. Nothing secret.
+
+Code is not part of the image: it is mounted when a container starts, so that an edit rebuilds nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pipeline
+
+ROOT = Path(pipeline.__file__).resolve().parents[1]
+PACKAGES = ("pipeline", "stages", "infra", "dags")
+EXTRAS = ("data", "train", "serve", "s3")
+USER = "/corpusmill/user"
+CONSTRAINTS = "/corpusmill/constraints.txt"
+LARGEST = 10 * 2**20
+"""Bytes of the largest file that is shipped as code: what is larger is data, and travels through the store."""
+
+_SECRET = re.compile(
+    r"(^\.)|(\.(pem|key|p12|pfx|kdbx)$)|((^|[_.-])(secrets?|credentials?|tokens?)([_.-]|$))|(^id_(rsa|ed25519))"
+)
+_HEAVY = re.compile(r"\.(parquet|arrow|safetensors|gguf|bin|pt|ckpt|npy|zst|gz|zip|tar|sqlite|db|so|pyc)$")
+
+
+def left_out(path: Path) -> bool:
+    """Whether a file is not shipped: hidden, a cache, an environment, data by its name or size, or what may be a secret."""
+    for part in path.parts:
+        if part.startswith(".") or part in ("__pycache__", "node_modules", "venv") or part.endswith(".egg-info"):
+            return True
+    name = path.name.lower()
+    named = _SECRET.search(name) is not None and not name.endswith((".py", ".pyi"))
+    return named or _HEAVY.search(name) is not None
+
+
+def _left_out_of(folder: Path) -> Any:
+    """The same for what lies below `folder`, of which Modal gives paths relative to it, or whole ones."""
+
+    def ignore(path: Path) -> bool:
+        inner = path.relative_to(folder) if path.is_absolute() else path
+        whole = folder / inner
+        return left_out(inner) or (whole.is_file() and whole.stat().st_size > LARGEST)
+
+    return ignore
+
+
+class Shipped:
+    """The folders that jobs import from, as they will lie in a container: those of the project are always there."""
+
+    def __init__(self) -> None:
+        self.folders: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+
+    def add(self, path: str, modules: Sequence[str]) -> None:
+        """Ship the folder `path`; of the project's own, no more than the top-level packages in `modules`."""
+        if Path(path) != ROOT:
+            self._give(path, path)
+            return
+        for name in {module.partition(".")[0] for module in modules} - set(PACKAGES):
+            if (ROOT / name).is_dir():
+                self._give(path, str(ROOT / name), f"/{name}")
+
+    def _give(self, path: str, folder: str, below: str = "") -> None:
+        place = self._names.setdefault(path, f"{USER}/{len(self._names)}")
+        self.folders[folder] = f"{place}{below}"
+
+    def holds(self, other: Shipped) -> bool:
+        """Whether a container with this has all that `other` needs."""
+        return all(self.folders.get(folder) is not None for folder in other.folders)
+
+    def place(self, path: str) -> str | None:
+        """Where the import path `path` is in a container; None for the project's own, which is there by itself."""
+        return self._names.get(path)
+
+    def digest(self) -> str:
+        """What stands for the code that is shipped: names and bytes of every file of it."""
+        import hashlib
+
+        total = hashlib.sha256()
+        for folder, at in sorted({**{str(ROOT / name): name for name in PACKAGES}, **self.folders}.items()):
+            ignore = _left_out_of(Path(folder))
+            for path in sorted(_files(Path(folder))):
+                if not ignore(path):
+                    total.update(f"{at}/{path.relative_to(folder)}\0".encode())
+                    total.update(hashlib.sha256(path.read_bytes()).digest())
+        total.update((ROOT / "constraints.txt").read_bytes())
+        return total.hexdigest()[:10]
+
+
+def _files(folder: Path) -> list[Path]:
+    found = []
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not left_out(Path(name))]
+        found += [Path(at) / name for name in names]
+    return found
+
+
+def packages() -> list[str]:
+    """What is installed into the image: the core and what stages run on, in the words of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    return sorted({*project["dependencies"], *(one for name in EXTRAS for one in extras[name])})
+
+
+def image(shipped: Shipped) -> Any:
+    """The image of every function, with this machine's version of Python."""
+    import modal
+
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    made = modal.Image.debian_slim(python_version=python)
+    made = made.add_local_file(ROOT / "constraints.txt", CONSTRAINTS, copy=True)
+    made = made.uv_pip_install(*packages(), extra_options=f"--constraints {CONSTRAINTS}")
+    for name in PACKAGES:
+        made = made.add_local_python_source(name, ignore=_left_out_of(ROOT / name))
+    for folder, at in shipped.folders.items():
+        made = made.add_local_dir(folder, at, ignore=_left_out_of(Path(folder)))
+    return made

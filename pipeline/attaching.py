@@ -1,0 +1,149 @@
+"""Follows a detached run: shows what its stages tell, brings what they make to the store here, ends with its outcome.
+
+It may be left and taken up again at any time, from any process: what has come stays, and nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pipeline import ledger
+from pipeline.carrying import Carrier, Mirror
+from pipeline.detached import HANDLE, PLAN, Detaches, End, Ends, Handle, detaching
+from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError, UsageError
+from pipeline.executor import Executor
+from pipeline.lease import held
+from pipeline.outcome import Outcome
+from pipeline.plan import Plan
+from pipeline.store import Store, place_of
+from pipeline.telling import Teller, again
+from pipeline.tracker import EndRecord, RunRecord, Tracker, verdict
+from pipeline.watching import Observer, Watcher
+
+LOOK_SECONDS = 1.5
+DEAD_LOOKS = 3
+"""Looks at which the driver is over and has left no end, until that is told: what it wrote last may still be on its way."""
+
+
+def attach(
+    store: Store,
+    run: str,
+    *,
+    places: Callable[[str], Executor],
+    trackers: Callable[[], Sequence[Tracker]] = lambda: (),
+    observer: Observer | None = None,
+) -> Outcome:
+    """Follow `run` until it ends. Raises UsageError for one that was not detached, StageFailed where its driver is gone."""
+    record, handle, plan = _read(store, run)
+    outcome = Outcome(store=store, plan=plan, run=run)
+    for label, entry in plan.entries.items():
+        if entry.manifest:
+            outcome.states[label], outcome.manifests[label] = "cached", entry.manifest
+    hands = detaching(places(handle.place))
+    began, carrier = time.monotonic(), hands.carrier(handle, store)
+    with held(store.logs(run).with_name("attached")):  # of two who follow on this machine, one brings what was made
+        if observer:
+            observer.planned(plan, ())
+        teller = Teller(list(trackers()), outcome.warnings, partial(again, store, run))
+        teller.say("start", record)
+        mirror = Mirror(carrier, run).start() if carrier else None
+        try:
+            with Watcher(store, run, list(record.stages), teller, observer, None) as watcher:
+                for label, entry in plan.entries.items():
+                    if entry.manifest:
+                        watcher.ended(label, "cached", entry.manifest, "")
+                _follow(store, run, hands, handle, carrier, outcome, watcher, mirror)
+        finally:
+            if mirror:
+                mirror.close()
+        _settle(store, run, outcome, record, teller)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def cancel(store: Store, run: str, *, places: Callable[[str], Executor], who: str) -> None:
+    """End a detached run and all that it spends; what was committed is kept."""
+    _, handle, _ = _read(store, run)
+    hands = detaching(places(handle.place))
+    carrier = hands.carrier(handle, store)
+    for one in (store, carrier.there) if carrier else (store,):
+        one.ask_stop(run, f"{who or 'somebody'} stopped it", who)
+    hands.cancel(handle)
+
+
+def _read(store: Store, run: str) -> tuple[RunRecord, Handle, Plan]:
+    record = ledger.record(store, run)
+    try:
+        handle, plan = store.read(Handle, f".runs/{run}/{HANDLE}"), store.read(Plan, f".runs/{run}/{PLAN}")
+    except FileNotFoundError:
+        record = None
+    if record is None:
+        raise UsageError(
+            f"run {run} was not detached, or its records are gone",
+            mend="corpusmill runs lists the runs; corpusmill show RUN",
+        )
+    return record, handle, plan
+
+
+def _follow(
+    store: Store,
+    run: str,
+    hands: Detaches,
+    handle: Handle,
+    carrier: Carrier | None,
+    outcome: Outcome,
+    watcher: Watcher,
+    mirror: Mirror | None,
+) -> None:
+    ends, dead = Ends(carrier.there if carrier else store, run), 0
+    while len(outcome.states) < len(outcome.plan.entries):
+        over = hands.over(handle)
+        last = ends.last() if over else None
+        new = ends.new()
+        for label, end in new.items():
+            if end.manifest and carrier:
+                carrier.down(end.manifest)
+            if mirror:
+                with contextlib.suppress(StoreError):
+                    mirror.look()
+            _ended(outcome, watcher, label, end)
+        if over and not new and (last or (dead := dead + 1) >= DEAD_LOOKS):
+            break
+        if not new:
+            time.sleep(LOOK_SECONDS)
+    left = [label for label in outcome.plan.entries if label not in outcome.states]
+    for label in left:
+        why = store.stop_asked(run)
+        if why:
+            _ended(outcome, watcher, label, End(state="stopped", fault=f"stage {label!r} was stopped: {why}"))
+        else:
+            fault = f"stage {label!r}: its driver is gone ({hands.over(handle)})"
+            _ended(outcome, watcher, label, End(state="failed", fault=fault))
+
+
+def _ended(outcome: Outcome, watcher: Watcher, label: str, end: End) -> None:
+    outcome.states[label] = end.state
+    if end.manifest:
+        outcome.manifests[label] = end.manifest
+    if end.state == "stopped":
+        outcome.faults[label] = Stopped(end.fault)
+    elif end.state == "failed":
+        outcome.faults[label] = StageFailed(end.fault)
+    watcher.ended(label, end.state, end.manifest, end.fault)
+
+
+def _settle(store: Store, run: str, outcome: Outcome, record: RunRecord, teller: Teller) -> None:
+    """Write down here how it ended, unless somebody did."""
+    from pipeline.rendering import refresh
+
+    outcome.warnings += refresh(store, outcome.manifests.values())
+    attempts = {label: place_of(made) for label, made in outcome.manifests.items()}
+    faults = {label: str(fault) for label, fault in outcome.faults.items()}
+    end = EndRecord(ended=time.time(), states=outcome.states, attempts=attempts, faults=faults)
+    with contextlib.suppress(CorpusmillError):
+        store.files.create(f".runs/{run}/end.json", end.model_dump_json(indent=1).encode())
+        outcome.costs = ledger.settle(store, run)
+    teller.close(verdict([outcome.states.get(label, "stopped") for label in record.stages]))

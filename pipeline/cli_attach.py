@@ -1,0 +1,71 @@
+"""The command `corpusmill attach`, which follows a detached run from anywhere, brings what it makes, or stops it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Annotated
+
+import typer
+
+from pipeline.cli_options import DEFAULT_STORE, StoreRoot, TrackerName
+from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped
+
+
+def told(run: str, store: str) -> None:
+    """Say of a run that it goes on by itself, and how to follow it."""
+    again = _command(run, store)
+    print(f"run {run} goes on by itself, whatever becomes of this machine")
+    print(f"  to follow it, and bring what it makes:  {again}")
+    print(f"  to stop it, and what it spends:         {again} --stop")
+
+
+def _command(run: str, store: str) -> str:
+    return shlex.join(["corpusmill", "attach", run, *(["--store", store] if store != DEFAULT_STORE else [])])
+
+
+def attach(
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="id of the run or its beginning; the last one if left out")
+    ] = "",
+    store: StoreRoot = DEFAULT_STORE,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="end it, and all that it spends; what was committed is kept")
+    ] = False,
+    tracker: TrackerName = "mlflow",
+) -> None:
+    """Follow a detached run until it ends, and bring here what it makes. Ctrl-C leaves it, and it goes on."""
+    from functools import partial
+
+    from pipeline import attaching
+    from pipeline.catalogue import find_run
+    from pipeline.display import Display
+    from pipeline.ledger import record
+    from pipeline.plugins import executor_at, trackers_of
+    from pipeline.store import Store
+    from pipeline.who import who
+
+    opened = Store(store)
+    found = find_run(opened, "" if run == "last" else run)
+    if stop:
+        attaching.cancel(opened, found, places=executor_at, who=who())
+        print(f"run {found} is stopped; what was committed is kept")
+        return
+    begun = record(opened, found)
+    display = Display(begun.dag if begun else found)
+    try:
+        outcome = attaching.attach(
+            opened, found, places=executor_at, trackers=partial(trackers_of, tracker, opened), observer=display
+        )
+    except KeyboardInterrupt:
+        display.close()
+        print(f"left; run {found} goes on. To follow it again: {_command(found, store)}", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        display.close()
+    display.finished(outcome)
+    if outcome.stopped:
+        why = next(fault.message for fault in outcome.faults.values() if isinstance(fault, Stopped))
+        raise DecisionNeeded(f"{why}; what was committed is kept", mend="run the same command as before to go on")
+    if not outcome.ok:
+        raise CorpusmillError("some stages have no artifact", mend="mend what is wrong, then run it again")

@@ -1,0 +1,201 @@
+"""A run that goes on without the process that began it: its jobs are handed to a driver elsewhere, and followed from anywhere.
+
+::
+
+    .runs/<run>/{run.json, plan.json, detached.json}  written where it began: what it is, and who has it in hand
+    <far>/.runs/<run>/graph.json                      what the driver was handed
+    <far>/.runs/<run>/ends/<label>.json               how each stage ended, as it ends; end.json comes last
+
+`far` is the store as the driver sees it, which may be the same one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, wait
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.carrying import Carrier
+from pipeline.errors import CorpusmillError, Stopped, StoreError, UsageError
+from pipeline.executor import Executor
+from pipeline.job import Job
+from pipeline.ledger import HANDLE
+from pipeline.manifest import Manifest
+from pipeline.store import Store, place_of
+from pipeline.telling import Teller
+from pipeline.tracker import EndRecord, State
+from pipeline.watching import Watcher
+
+GRAPH, PLAN = "graph.json", "plan.json"
+POLL_SECONDS = 0.5
+__all__ = ["GRAPH", "HANDLE", "PLAN", "Detaches", "End", "Ends", "Graph", "Handle", "detaching", "drive"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Graph(_Record):
+    """All jobs of a run, in the order of the dag, and the manifests of what was there before."""
+
+    run: str
+    store: str
+    jobs: tuple[Job, ...]
+    known: dict[str, Manifest]
+    max_cost: float | None = None
+
+
+class Handle(_Record):
+    """Who has a run in hand: its place as ``--on`` names it, the store that its driver writes to, and the executor's own words."""
+
+    place: str
+    store: str
+    words: dict[str, str]
+
+
+class End(_Record):
+    """How one stage ended."""
+
+    state: State
+    manifest: Manifest | None = None
+    fault: str = ""
+
+
+class Detaches(Protocol):
+    """What an executor has beside its one verb, where its runs can go on by themselves."""
+
+    def detach(self, graph: Graph) -> Handle:
+        """Hand the jobs over to a driver of the place's own, with all that they need from here. Raises CorpusmillError."""
+        ...
+
+    def carrier(self, handle: Handle, store: Store) -> Carrier | None:
+        """What carries between `store` and that of the driver; None where they are the same."""
+        ...
+
+    def over(self, handle: Handle) -> str:
+        """Why the driver will do no more; empty while it lives."""
+        ...
+
+    def cancel(self, handle: Handle) -> None:
+        """End the driver and everything that it has started: nothing is spent any more."""
+        ...
+
+
+def detaching(executor: Executor) -> Detaches:
+    """The same executor as one whose runs go on by themselves. Raises UsageError where it is none."""
+    if not hasattr(executor, "detach"):
+        raise UsageError(
+            f"a run on {executor.name!r} ends with this process",
+            mend="detach one that is at one other place alone: --on modal --detach",
+        )
+    found: Detaches = executor  # type: ignore[assignment]
+    return found
+
+
+def drive(graph: Graph, executor: Executor, until: float = float("inf")) -> bool:
+    """Drive the run of `graph` where its driver is; False where the time `until` (monotonic) came first, and jobs are still on.
+
+    What an earlier driver of the same run has written down stands: its ends are not waited for again.
+    """
+    store, states = Store(graph.store), dict[str, State]()
+    attempts = {label: place_of(made) for label, made in graph.known.items()}
+    faults: dict[str, str] = {}
+    futures: dict[str, Future[Manifest]] = {label: _done(made) for label, made in graph.known.items()}
+    parents = {job.label: job.parents for job in graph.jobs}
+
+    def ended(label: str, end: End) -> None:
+        states[label] = end.state
+        if end.fault:
+            faults[label] = end.fault
+        if end.manifest:
+            attempts[label] = place_of(end.manifest)
+
+    for label in graph.known:
+        states[label] = "cached"
+    with Watcher(store, graph.run, [job.label for job in graph.jobs], _nobody(), None, graph.max_cost):
+        for job in graph.jobs:
+            known = _end(store, graph.run, job.label)
+            if known:
+                futures[job.label] = _of(known)
+                ended(job.label, known)
+            else:
+                futures[job.label] = executor.submit(job, [futures[parent] for parent in job.parents])
+        while left := {label: future for label, future in futures.items() if label not in states}:
+            if time.monotonic() > until:
+                return False
+            wait(left.values(), timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
+            for label, future in left.items():
+                if future.done() and all(parent in states for parent in parents[label]):
+                    end = _told(graph.run, future, [states[parent] for parent in parents[label]])
+                    store.files.create(f".runs/{graph.run}/ends/{label}.json", end.model_dump_json().encode())
+                    ended(label, end)
+    record = EndRecord(ended=time.time(), states=states, attempts=attempts, faults=faults)
+    store.files.create(f".runs/{graph.run}/end.json", record.model_dump_json(indent=1).encode())
+    return True
+
+
+def _told(run: str, future: Future[Manifest], above: list[State]) -> End:
+    fault = future.exception()
+    if fault is None:
+        made = future.result()
+        return End(state="finished" if made.run == run else "cached", manifest=made)
+    if {"failed", "skipped", "stopped"} & set(above):
+        return End(state="skipped")
+    if isinstance(fault, Stopped):
+        return End(state="stopped", fault=fault.message)
+    return End(state="failed", fault=str(fault) if isinstance(fault, CorpusmillError) else repr(fault))
+
+
+def _end(store: Store, run: str, label: str) -> End | None:
+    try:
+        return store.read(End, f".runs/{run}/ends/{label}.json")
+    except FileNotFoundError:
+        return None
+
+
+def _nobody() -> Teller:
+    return Teller([], [], lambda tracker: "")
+
+
+def _done(made: Manifest) -> Future[Manifest]:
+    future: Future[Manifest] = Future()
+    future.set_result(made)
+    return future
+
+
+def _of(end: End) -> Future[Manifest]:
+    if end.manifest:
+        return _done(end.manifest)
+    future: Future[Manifest] = Future()
+    future.set_exception(Stopped(end.fault) if end.state == "stopped" else CorpusmillError(end.fault or "skipped"))
+    return future
+
+
+class Ends:
+    """How the stages of a detached run ended, asked of the store that its driver writes to, in the order in which they are seen."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self._store, self._run, self._seen = store, run, set[str]()
+
+    def new(self) -> Mapping[str, End]:
+        """Ends not returned before; what cannot be read now is read at a later look."""
+        found: dict[str, End] = {}
+        with contextlib.suppress(StoreError):
+            for name in self._store.files.children(f".runs/{self._run}/ends"):
+                label = name.removesuffix(".json")
+                if name.endswith(".json") and not name.startswith(".") and label not in self._seen:
+                    end = _end(self._store, self._run, label)
+                    if end:
+                        found[label] = end
+                        self._seen.add(label)
+        return found
+
+    def last(self) -> EndRecord | None:
+        """The end of the run, if it has one."""
+        with contextlib.suppress(StoreError, FileNotFoundError):
+            return self._store.read(EndRecord, f".runs/{self._run}/end.json")
+        return None

@@ -1,0 +1,1 @@
+"""A small Modal servicer of our own, for tests; `servicer()` is all that others need of it."""

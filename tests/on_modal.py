@@ -1,0 +1,75 @@
+"""Modal as the tests have it: the servicer on loopback, and an executor that talks to it with a Volume of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infra.modal_executor import ModalExecutor
+    from pipeline.carrying import Carrier
+    from tests.executors.helpers import Hand
+
+SEEN_BY_ALL = Path("/dev/shm")
+"""What a container of the servicer's has in common with this machine, in folders named cm-…: traces are written there."""
+
+
+def why_not() -> str:
+    """Why this machine can run no containers; empty where it can."""
+    if not SEEN_BY_ALL.is_dir() or not shutil.which("unshare") or os.geteuid() != 0:
+        return "rooms of their own need Linux, root and the command unshare"
+    return ""
+
+
+@contextmanager
+def an_executor(volume: str = "") -> Iterator[ModalExecutor]:
+    """An executor with a Volume of its own, closed at the end whatever it still does."""
+    from infra.modal_executor import ModalExecutor
+
+    before = dict(os.environ)
+    os.environ["CORPUSMILL_MODAL_VOLUME"] = volume or f"v{uuid.uuid4().hex[:12]}"
+    executor = ModalExecutor()
+    try:
+        yield executor
+    finally:
+        executor.close(cancel=True)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def a_trace() -> Iterator[Path]:
+    """A file that stages on Modal can write to, outside of anything that is carried."""
+    home = SEEN_BY_ALL if SEEN_BY_ALL.is_dir() else Path(tempfile.gettempdir())
+    folder = home / f"cm-{uuid.uuid4().hex[:12]}"
+    folder.mkdir()
+    try:
+        yield folder / "trace"
+    finally:
+        shutil.rmtree(folder)
+
+
+def until(look: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until `look` is true of something that the servicer does not see change."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+def carrier_of(executor: ModalExecutor, hand: Hand) -> Carrier:
+    """What carries for the store of `hand`."""
+    from infra.modal_desk import HomeDesk
+
+    desk = executor._hands._desk
+    assert isinstance(desk, HomeDesk)
+    found = desk.carrier(hand.store.url)
+    assert found is not None
+    return found
