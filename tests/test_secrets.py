@@ -128,7 +128,7 @@ class Scene:
                 )
         client = boto3.client("s3", endpoint_url=self.s3.environment["AWS_ENDPOINT_URL"], **ANYBODY)
         bucket = self.store.split("/")[2]
-        for one in client.list_objects_v2(Bucket=bucket)["Contents"]:
+        for one in client.list_objects_v2(Bucket=bucket).get("Contents", ()):
             yield f"s3: {one['Key']}", client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
         yield from ((f"printed {place}", text.encode()) for place, text in enumerate(self.printed))
 

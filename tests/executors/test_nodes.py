@@ -23,7 +23,7 @@ from tests.executors.test_contract import *  # noqa: F403  (the suite itself, wi
 from tests.house import ROOT
 from tests.pages import follow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.elsewhere]
 
 
 @pytest.fixture
