@@ -87,6 +87,15 @@ def versions() -> dict[str, str]:
     return {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "ray": ray.group(1) if ray else ""}
 
 
+SHAPES = {
+    "secrets": "the name of an environment variable is meant, such as HF_TOKEN, and never its value",
+    "environment": "a variable is NAME=VALUE, its name of letters, digits and _",
+    "image": "an image is named as registries do, such as corpusmill:latest",
+    "torch_index": "an https:// address without user, password or query is meant",
+}
+"""What a value that does not match is meant to be, in words rather than as a pattern."""
+
+
 def describe(name: str, dag: str, form: str, asked: Mapping[str, Any]) -> Described:
     """The description that `form` of manifest renders. Raises UsageError for what cannot be; no message shows a value."""
     own = own_files(dag)
@@ -97,7 +106,12 @@ def describe(name: str, dag: str, form: str, asked: Mapping[str, Any]) -> Descri
     except ValidationError as fault:
         first = fault.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
+        said = (
+            SHAPES.get(str(first["loc"][0]) if first["loc"] else "")
+            if first["type"] == "string_pattern_mismatch"
+            else None
+        )
+        said = said or first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{where}: {said}" if where else said, mend="corpusmill infra render --help") from None
 
 
