@@ -105,7 +105,7 @@ def test_secrets_stand_by_name_and_nobody_is_root(job: dict[str, Any]) -> None:
         ([], "machines come and go"),
         (["--store", "s3://key:planted@corpus/mill"], "holds no user, password or query"),
         ([*STORE, "--secret", "HF_TOKEN=planted"], "takes a name alone"),
-        ([*STORE, "--secret", "not a name"], "secrets"),
+        ([*STORE, "--secret", "not a name"], "secrets.0: the name of an environment variable is meant"),
         ([*STORE, "--env", "HF_TOKEN=planted"], "would stand in the manifest"),
         ([*STORE, "--env", "HTTPS_PROXY=http://me:planted@proxy"], "would stand in the manifest"),
         ([*STORE, "--image", "x y"], "image"),
