@@ -51,7 +51,7 @@ unit: $(DEV)
 	--cov --cov-report=term:skip-covered --durations=10
 
 elsewhere: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m elsewhere --durations=10
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m elsewhere --durations=10
 
 bench: $(DEV)
 	@$(BIN)/python -m bench $(NAME)

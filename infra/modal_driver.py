@@ -7,11 +7,11 @@ import json
 import time
 from collections.abc import Sequence
 
+from infra.ends import ended, manifest_in
 from infra.modal_calls import Calls
 from infra.modal_functions import enter
 from infra.modal_hands import Hands
 from infra.modal_limits import handed_over, longest
-from infra.ray_faults import ended, manifest_in
 from pipeline import detached
 from pipeline.errors import StoreError
 from pipeline.job import Job

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
+from infra.ends import AGAIN
 from pipeline.errors import CorpusmillError, StageFailed, StoreError, UsageError
-
-AGAIN = "run the same command again; what was committed is kept"
 
 
 def check_installed() -> None:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.ends import ended, failed, manifest_in
 from infra.modal_files import MOUNTS, Mount, VolumeFileSystem
 from infra.modal_names import BUSY, MOUNT, ONWARD
 from infra.one_machine import OneMachine
-from infra.ray_faults import ended, failed, manifest_in
 from pipeline.errors import CorpusmillError, StageFailed
 from pipeline.job import Job
 from pipeline.lease import Busy

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
-from infra.modal_names import AGAIN
+from infra.ends import AGAIN
 from pipeline.errors import CorpusmillError, StageFailed
 from pipeline.executor import NO_ROOM
 from pipeline.job import Job

@@ -18,7 +18,6 @@ PASSED = (TRY, VOLUME, SECRETS)
 
 BUSY, ONWARD = "busy", "onward"
 """In place of a job's end: another run makes the same; the time of this container is up, and the job goes on in another."""
-AGAIN = "run the same command again; what was committed is kept"
 
 
 def secrets() -> list[str]:

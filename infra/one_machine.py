@@ -24,12 +24,12 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
+from infra.ends import AGAIN
 from pipeline.errors import CorpusmillError, StageFailed
 from pipeline.job import Job
 from pipeline.limits import HandedOver
 from pipeline.store import Store
 
-AGAIN = "run the same command again; what was committed is kept"
 PRINTED_CHARACTERS = 20_000
 FRESH = multiprocessing.get_context("spawn")
 

@@ -15,8 +15,8 @@ from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
 
+from infra.ends import AGAIN, ended, manifest_in
 from infra.kept import RayHost, begun
-from infra.ray_faults import AGAIN, ended, manifest_in
 from pipeline.errors import CorpusmillError, StageFailed, UsageError
 from pipeline.executor import check_room
 from pipeline.job import Job

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import traceback
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
 
 from infra import ray_room
+from infra.ends import AGAIN, ended, failed, fault_in, manifest_in
 from infra.ray_backend import RayBackend
 from infra.ray_environment import enter
-from infra.ray_faults import AGAIN, ended, failed, fault_in, manifest_in
 from pipeline.errors import CorpusmillError, StageFailed
 from pipeline.job import Job
 from pipeline.lease import Busy
@@ -23,11 +25,14 @@ from pipeline.resources import Resources
 BUSY = "busy"
 """In place of an end: another run is making the same, and this job gave its CPUs back."""
 BUSY_SECONDS = 2.0
+GONE = "gone"
+"""In place of an end: the machine of the job is dead."""
 LOOK_SECONDS = 5.0
 """Between two looks whether the cluster has a machine that can take a stage."""
 
 GRACE_SECONDS = 5.0
 """How long a stage may take to end itself at its limit: one that is stuck in C code never does."""
+OPENING, REACHED = threading.Lock(), set[str]()
 HEAD = "node:__internal_head__"
 """A resource that Ray gives to the head of a cluster, and to no other node."""
 
@@ -44,6 +49,7 @@ class Links:
         self._running: dict[str, Any] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._overdue: set[str] = set()
+        self._places: dict[str, str] = {}
 
     async def link(self, text: str, *parents: str) -> str:
         """The end of the job in `text`, given those of its parents in order; the first fault of theirs is its own.
@@ -64,13 +70,28 @@ class Links:
             return failed(fault)
 
     async def _run(self, job: Job, text: str, parents: Sequence[str]) -> str:
+        """The end of the stage. Ray tries a lost process again by itself, but may wait for a machine without power for minutes."""
         asked = Resources.model_validate(job.resources)
+        for _ in range(asked.retries + 1):
+            end = await self._try(job, asked, text, parents)
+            if end != GONE:
+                return end
+        return failed(StageFailed(f"stage {job.label!r}: its machine was lost each time it was tried", mend=AGAIN))
+
+    async def _try(self, job: Job, asked: Resources, text: str, parents: Sequence[str]) -> str:
         task = EXECUTE.options(name=job.label, **ray_room.options(asked, self._joined))
         ticket = uuid.uuid4().hex
-        self._running[ticket] = task.remote(text, list(parents), ray.get_runtime_context().current_actor, ticket)
-        watch = asyncio.create_task(self._watch(job, asked)) if self._joined else None
+        running = task.remote(text, list(parents), ray.get_runtime_context().current_actor, ticket)
+        self._running[ticket] = running
+        end: asyncio.Future[str] = asyncio.wrap_future(running.future())
+        end.add_done_callback(lambda ended: ended.exception())  # nobody may be waiting for it any more
+        watch = asyncio.ensure_future(self._watch(job, asked, ticket)) if self._joined else None
         try:
-            return str(await self._running[ticket])
+            await asyncio.wait([end, *([watch] if watch else [])], return_when=asyncio.FIRST_COMPLETED)
+            if not end.done():
+                ray.cancel(running, force=True)  # so that Ray does not try it again, once it knows
+                return GONE
+            return end.result()
         except ray.exceptions.RayError as fault:
             if ticket in self._overdue:
                 return failed(overdue(job.label, asked.minutes))
@@ -81,20 +102,32 @@ class Links:
                 watch.cancel()
             await self.ends(ticket)
             self._overdue.discard(ticket)
+            self._places.pop(ticket, None)
             del self._running[ticket]
 
-    async def _watch(self, job: Job, asked: Resources) -> None:
-        """Tell, whenever it comes to that, what a machine must have that can take the stage: now, or after one was lost."""
-        told = ""
-        while True:
+    async def _watch(self, job: Job, asked: Resources, ticket: str) -> str:
+        """Return once the machine on which the stage runs is dead.
+
+        Tell, whenever it comes to that, what a machine must have that can take the stage: now, or after one was lost.
+        """
+        told, dead = "", ""
+        while not dead or self._places.get(ticket) != dead:  # unless Ray has found it another one by then
             try:
                 why = await asyncio.to_thread(ray_room.awaited, asked)
                 if why and why != told:
                     await asyncio.to_thread(ray_room.tell, job, why)
                 told = why
+                node = self._places.get(ticket, "")
+                dead = node if await asyncio.to_thread(ray_room.is_dead, node) else ""
             except Exception:  # the stage goes on without being told of
                 traceback.print_exc()
             await asyncio.sleep(LOOK_SECONDS)
+        return GONE
+
+    async def at(self, ticket: str, node: str) -> None:
+        """The stage of `ticket` is on this node now."""
+        if ticket in self._running:
+            self._places[ticket] = node
 
     async def begins(self, ticket: str, minutes: float) -> None:
         """The stage of `ticket` begins, perhaps once more; where it does not end in time, its worker is killed."""
@@ -114,10 +147,17 @@ class Links:
 
 
 def _resolve(job: Job, parents: Sequence[str]) -> str | None:
-    enter()
+    """The end of a job that need not run. Links do this in threads: what is imported or reached first, one at a time."""
     manifests = [manifest_in(end) for end in parents]
     try:
-        found = job.resolve(manifests)
+        with OPENING:
+            enter()
+            job.load({place: Path(place) for place in job.inputs})
+            if new := job.store not in REACHED:
+                found = job.resolve(manifests)
+                REACHED.add(job.store)
+        if not new:
+            found = job.resolve(manifests)
         return ended(job.execute(manifests, executor="ray")) if found else None
     except CorpusmillError:
         raise
@@ -127,6 +167,7 @@ def _resolve(job: Job, parents: Sequence[str]) -> str | None:
 
 def execute(text: str, parents: Sequence[str], links: Any, ticket: str) -> str:
     """Run one job here, its shards on the cluster. Ray retries a lost worker: the job goes on from its commits."""
+    links.at.remote(ticket, ray.get_runtime_context().get_node_id())
     enter()
     job = Job.model_validate_json(text)
     backend = RayBackend(job, links, ticket)

@@ -64,6 +64,11 @@ def coming() -> str:
     return f"the autoscaler could not start one: {failed[-1]}".rstrip(": ") if failed else ""
 
 
+def is_dead(node: str) -> bool:
+    """Whether the cluster has given up the node of this id."""
+    return any(one["NodeID"] == node and not one["Alive"] for one in _ray.nodes())
+
+
 def awaited(asked: Resources) -> str:
     """What a stage that no node can take waits for; empty where one can."""
     lacks = lacking(asked)

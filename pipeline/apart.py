@@ -12,6 +12,7 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import CorpusmillError
@@ -27,7 +28,10 @@ AHEAD = 10_000
 
 
 class Apart:
-    """The tracker `name`, an entry point, for the store at `store`. Its fault comes with the next call that is not an event."""
+    """The tracker `name`, an entry point, for the store at `store`. Its fault comes with the next call that is not an event.
+
+    Until `start`, other calls do nothing.
+    """
 
     def __init__(self, name: str, store: str) -> None:
         self.name, self._store = name, store
@@ -62,14 +66,16 @@ class Apart:
     def _say(self, verb: str, *arguments: str) -> None:
         """Write one call; its arguments are JSON."""
         if self._process is None or self._process.stdin is None:
-            raise CorpusmillError("it was never started")
+            return
         with contextlib.suppress(BrokenPipeError):  # the next answer that is waited for tells of its death
             self._process.stdin.write(f"[{', '.join([json.dumps(verb), *arguments])}]\n")
             self._process.stdin.flush()
 
     def _ask(self, verb: str, *arguments: str) -> None:
+        if self._process is None or self._process.stdout is None:
+            return
         self._say(verb, *arguments)
-        answer = self._process.stdout.readline() if self._process and self._process.stdout else ""
+        answer = self._process.stdout.readline()
         fault = json.loads(answer) if answer else "its process ended"
         if fault:
             self._close()
@@ -78,6 +84,16 @@ class Apart:
     def _close(self) -> None:
         if self._process is not None:
             self._process.communicate()
+
+
+def trackers_of(name: str, store: Any) -> Sequence[Any]:
+    """The trackers that ``--tracker`` names, for this store. Raises UsageError for one that is not there."""
+    from pipeline import plugins
+
+    if name == "none":
+        return []
+    plugins.load("trackers", name, beside=["none"])  # before anything starts
+    return [Apart(name, store.url)]
 
 
 def main(name: str, store: str) -> None:

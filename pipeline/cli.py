@@ -167,7 +167,8 @@ def run(
 
 def _watched(dag: Any, store: Any, dials: Any, tracker: str, request: Any, display: Any) -> Any:
     """Run, shown on the terminal."""
-    from pipeline.plugins import executor_at, trackers_of
+    from pipeline.apart import trackers_of
+    from pipeline.plugins import executor_at
     from pipeline.run import run as execute
 
     try:

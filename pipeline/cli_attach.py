@@ -38,10 +38,11 @@ def attach(
     from functools import partial
 
     from pipeline import attaching
+    from pipeline.apart import trackers_of
     from pipeline.catalogue import find_run
     from pipeline.display import Display
     from pipeline.ledger import record
-    from pipeline.plugins import executor_at, trackers_of
+    from pipeline.plugins import executor_at
     from pipeline.store import Store
     from pipeline.who import who
 

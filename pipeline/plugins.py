@@ -34,13 +34,3 @@ def executor_at(place: str) -> Any:
     kind, at, _ = place.partition("://")
     options = {"address": place} if at else {}
     return (Inline if kind == Inline.name else load("executors", kind, beside=[Inline.name]))(**options)
-
-
-def trackers_of(name: str, store: Any) -> Sequence[Any]:
-    """The trackers that ``--tracker`` names, for this store, told from a process of their own."""
-    from pipeline.apart import Apart
-
-    if name == "none":
-        return []
-    load("trackers", name, beside=["none"])  # whether it is there is known before anything starts
-    return [Apart(name, store.url)]

@@ -103,7 +103,7 @@ class Spent:
         self._name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
         self._committed, self._over = Cost(), False
         self._beaten, self._load = time.monotonic(), Load()
-        self._told = float("-inf")
+        self._told, self._kept = float("-inf"), 0.0
         self._lock = threading.Lock()
 
     def add(self, share: Share) -> None:
@@ -117,6 +117,9 @@ class Spent:
             self._write(now)
             if now.cost.dollars is not None and time.monotonic() - self._told >= TOLD_SECONDS:
                 self._tell(now)
+            if self._elsewhere and now.committed.wall_seconds - self._kept >= BEAT_SECONDS:
+                with contextlib.suppress(StoreError):  # the next commit meets what is wrong with the store
+                    self._keep(now)
         self._heard(now)
 
     def beat(self) -> None:
@@ -134,9 +137,14 @@ class Spent:
             self._write(now)
             self._tell(now)
             self._emit("machine", values=self._load.now())
-            if self._elsewhere:
-                self._elsewhere.keep_account(self._file().name, now.model_dump_json().encode())
+            self._keep(now)
         self._heard(now)
+
+    def _keep(self, now: Session) -> None:
+        """Keep the account beyond this machine: what it had committed last is not to be taken for lost, should it die."""
+        if self._elsewhere:
+            self._elsewhere.keep_account(self._file().name, now.model_dump_json().encode())
+            self._kept = now.committed.wall_seconds
 
     def published(self) -> None:
         """The attempt exists, and its scratch has gone: nothing of this session can be lost any more."""

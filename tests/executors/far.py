@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from infra.ray_faults import ended, failed, manifest_in
+from infra.ends import ended, failed, manifest_in
 from pipeline import CorpusmillError, Resources, UsageError
 from pipeline.executor import NO_ROOM
 from pipeline.job import Job

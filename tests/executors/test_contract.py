@@ -23,7 +23,7 @@ from tests.on_modal import a_trace
 from tests.pipeline.toys import Join, Say, Slow, Upper
 
 
-@pytest.fixture(params=["inline", "ray", pytest.param("modal", marks=pytest.mark.slow)])
+@pytest.fixture(params=["inline", "ray", pytest.param("modal", marks=[pytest.mark.slow, pytest.mark.elsewhere])])
 def hand(request: pytest.FixtureRequest, tmp_path: Path) -> Hand:
     executor = Inline() if request.param == "inline" else request.getfixturevalue(f"{request.param}_executor")
     return Hand(executor, tmp_path / "store")

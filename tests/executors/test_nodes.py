@@ -23,7 +23,7 @@ from tests.executors.test_contract import *  # noqa: F403  (the suite itself, wi
 from tests.house import ROOT
 from tests.pages import follow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.elsewhere]
 
 
 @pytest.fixture
@@ -130,8 +130,9 @@ def test_a_lost_machine_costs_the_shards_in_flight_and_nothing_else(
 ) -> None:
     """The last of these tests: afterwards the cluster has a machine less."""
     trace = tmp_path / "trace"
-    futures = hand.over(Maps(label="mapped", shards=8, seconds=1, trace=str(trace)))
+    futures = hand.over(Maps(label="mapped", shards=8, seconds=1.5, trace=str(trace)))
     _until(lambda: len(words_in(trace)) >= 5)
+    _until(lambda: any("/spent/" in name for name in hand.store.files.below(".partial")))
     machine = cluster.running("mapped")
     assert machine
     cluster.lose(machine)

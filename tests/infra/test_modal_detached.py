@@ -18,7 +18,7 @@ from tests.executors.helpers import words_in
 from tests.modal_servicer.service import Service
 from tests.on_modal import a_trace, until, why_not
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 DAG = """
 from pipeline import Dag

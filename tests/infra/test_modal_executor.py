@@ -13,7 +13,7 @@ import pytest
 
 from infra.modal_executor import ModalExecutor
 from pipeline import Dag, Resources, UsageError
-from pipeline.errors import StageFailed
+from pipeline.errors import StageFailed, StoreError
 from pipeline.executor import Inline
 from pipeline.manifest import Manifest
 from pipeline.outcome import Outcome
@@ -27,7 +27,7 @@ from tests.on_modal import a_trace, an_executor, carrier_of, until, why_not
 from tests.pipeline.toys import Join, Say, Slow, Upper
 from tests.s3 import S3
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 PLANTED = "planted-4f1c0ffee"
 
 
@@ -77,7 +77,8 @@ def test_a_stage_whose_machine_is_taken_back_goes_on_from_its_commits(
     made = hand.made(Slow(words=tuple(words), trace=str(trace)))
     assert hand.text(made) == " ".join(words)
     assert len(words_in(trace)) <= 15, "of what was committed nothing was made again"
-    assert made.lost.wall_seconds > 0
+    if interrupted_first:  # else what was lost is known as far as the last heartbeat
+        assert made.lost.wall_seconds > 0
     stopped = [one.stopping for one in modal_service.started("execute")[-2:]]
     assert stopped[0] == "preempted"
 
@@ -238,3 +239,9 @@ def test_without_the_package_one_line_says_how_to_install_it(monkeypatch: pytest
     with pytest.raises(UsageError, match="needs the package 'modal'") as raised:
         ModalExecutor()
     assert raised.value.mend == "pip install 'corpusmill[modal]'"
+
+
+def test_a_volume_that_is_not_there_is_one_error_that_says_how_to_make_it(modal_service: Service) -> None:
+    with pytest.raises(StoreError, match="the store modal://nowhere/store is not there") as raised:
+        Store("modal://nowhere/store").files.check()
+    assert "modal volume create NAME --version=2" in raised.value.mend

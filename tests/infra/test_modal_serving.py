@@ -16,7 +16,7 @@ from tests.modal_servicer.service import Service
 from tests.on_modal import why_not
 from tests.tiny_llama import trained
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 
 def test_a_served_model_answers_and_no_container_is_there_before_or_after(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+import modal
 import pytest
 
 from tests.modal_servicer.room import why_not
@@ -16,18 +18,18 @@ from tests.modal_servicer.service import Service, servicer
 SHOP = Path(__file__).with_name("shop.py")
 
 
-@pytest.fixture
-def service() -> Iterator[Service]:
-    """A servicer that this process's client talks to; the test fails if something was asked that it does not model."""
+@contextmanager
+def connected() -> Iterator[Service]:
+    """A servicer that this process's client talks to, where the machine can give containers their rooms."""
     if reason := why_not():
         pytest.skip(reason)
     with servicer() as one, one.connected():
         yield one
 
 
-@pytest.fixture
-def shop() -> Iterator[ModuleType]:
-    """The app, not yet known to any servicer."""
+@contextmanager
+def loaded() -> Iterator[ModuleType]:
+    """The shop's app, not yet known to any servicer."""
     spec = importlib.util.spec_from_file_location("shop", SHOP)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -37,11 +39,28 @@ def shop() -> Iterator[ModuleType]:
     del sys.modules["shop"]
 
 
-@pytest.fixture
-def deployed(service: Service, shop: ModuleType) -> ModuleType:
+def deploy(shop: ModuleType) -> ModuleType:
     """The app, deployed, with the secret that one of its functions names."""
-    import modal
-
     modal.Secret.objects.create("planted", {"PLANTED": "s3cr3t-value"})
     shop.app.deploy()
     return shop
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """The servicer; the test fails if something was asked that it does not model."""
+    with connected() as one:
+        yield one
+
+
+@pytest.fixture
+def shop() -> Iterator[ModuleType]:
+    """The app, not yet deployed."""
+    with loaded() as module:
+        yield module
+
+
+@pytest.fixture
+def deployed(service: Service, shop: ModuleType) -> ModuleType:
+    """The app, deployed."""
+    return deploy(shop)

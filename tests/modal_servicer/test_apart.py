@@ -8,6 +8,8 @@ import pytest
 
 from tests.modal_servicer.service import Service
 
+pytestmark = pytest.mark.elsewhere
+
 MODAL_SETS = {
     *("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONUNBUFFERED"),
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),

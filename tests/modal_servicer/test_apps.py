@@ -15,6 +15,8 @@ import pytest
 from tests.modal_servicer.conftest import SHOP
 from tests.modal_servicer.service import Service
 
+pytestmark = pytest.mark.elsewhere
+
 
 def command(service: Service, *words: str) -> str:
     """Modal's own command line, in a process that knows nothing but the servicer's address and token."""
@@ -32,7 +34,6 @@ def test_modals_command_line_deploys_lists_and_stops(service: Service) -> None:
     assert "App deployed" in command(service, "deploy", str(SHOP))
     (app,) = json.loads(command(service, "app", "list", "--json"))
     assert (app["description"], app["state"]) == ("shop", "deployed")
-    assert "store" in command(service, "volume", "list")
     command(service, "app", "stop", "--yes", "shop")
     with pytest.raises(modal.exception.NotFoundError):
         modal.Function.from_name("shop", "square").hydrate()

@@ -10,6 +10,8 @@ import pytest
 
 from tests.modal_servicer.service import Service
 
+pytestmark = pytest.mark.elsewhere
+
 
 def test_what_is_not_committed_is_seen_by_nobody_and_lost_with_its_machine(
     service: Service, deployed: ModuleType

@@ -96,6 +96,7 @@ class Volumes:
         volume, _, copy = self._copy(volume_id, by)
         async with volume.lock:
             await asyncio.to_thread(self._commit, volume, copy)
+        self.state.pulse.beat()
 
     async def VolumeCommit(self, request: pb.VolumeCommitRequest, by: Container | None) -> pb.VolumeCommitResponse:
         await self.commit(request.volume_id, by)

@@ -89,6 +89,11 @@ def test_a_fault_in_an_event_comes_with_the_next_answer_and_nothing_is_told_afte
     assert (tmp_path / "notes.txt").read_text().split()[::4] == ["start", "event"]
 
 
+def test_one_that_was_never_started_is_told_nothing(notes: Apart, tmp_path: Path) -> None:
+    notes.finish("stopped")
+    assert not (tmp_path / "notes.txt").exists()
+
+
 def test_the_death_of_its_process_is_a_fault(notes: Apart, tmp_path: Path) -> None:
     notes.start(record(tmp_path))
     notes.event(state("dies"))

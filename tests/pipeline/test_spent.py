@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import Stage, StageFailed
+from pipeline import Stage, StageFailed, spent
 from pipeline.context import Context
 from pipeline.job import Job
 from pipeline.machine import Meter, Metered, Share, usage
@@ -214,3 +214,30 @@ def test_a_sum_of_costs_is_of_any_order_and_never_takes_unknown_for_zero(costs: 
     assert summed == total(reversed(costs)) == Cost.model_validate(json.loads(summed.model_dump_json()))
     unknown = any(cost.dollars is None for cost in costs if cost.wall_seconds)
     assert (summed.dollars is None) == (unknown or not any(cost.wall_seconds for cost in costs))
+
+
+class Kept:
+    """Accounts in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def keep_account(self, name: str, text: bytes) -> None:
+        self.kept[name] = text
+
+    def accounts(self) -> list[bytes]:
+        return list(self.kept.values())
+
+
+def test_a_commit_of_long_work_is_known_beyond_the_machine_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spent, "BEAT_SECONDS", 0.05)
+    elsewhere = Kept()
+    account = Spent(tmp_path, elsewhere=elsewhere)
+    account.commit()
+    assert not elsewhere.kept, "next to nothing is told with the next heartbeat"
+    time.sleep(0.1)
+    account.commit()
+    (text,) = elsewhere.kept.values()
+    assert Session.model_validate_json(text).committed.wall_seconds >= 0.1
