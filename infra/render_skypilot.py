@@ -96,8 +96,9 @@ def _run(described: Described) -> str:
         f'  ray start --block --address="$head:{PORT}" {gpus} || true',
         "  exit 0",
         "fi",
-        f'ray start --head --node-ip-address="$head" --port={PORT} --include-dashboard=false {gpus}',
-        "trap 'ray stop --force' EXIT",
+        f'ray start --head --block --node-ip-address="$head" --port={PORT} --include-dashboard=false {gpus} &',
+        "ray=$!; trap 'kill $ray; wait $ray || true' EXIT  # never `ray stop`: it ends SkyPilot's own Ray as well",
+        'for try in $(seq 120); do (exec 3<>"/dev/tcp/127.0.0.1/10001") 2>/dev/null && break; sleep 1; done',
         described.line(cluster=True),
         "",
     ])  # fmt: skip

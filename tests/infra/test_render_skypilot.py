@@ -74,6 +74,7 @@ def test_one_machine_runs_our_command_and_several_make_a_cluster_first(tmp_path:
     several = document(render("skypilot", own_dag(tmp_path), *STORE, "--workers", "1"))
     assert several["num_nodes"] == 2 and several["secrets"] == {"RAY_AUTH_TOKEN": None}
     assert "corpusmill run words.py:words --store s3://corpus/mill --on ray://127.0.0.1:10001" in several["run"]
+    assert "ray stop" not in several["run"].replace("never `ray stop`", ""), "it would end SkyPilot's own Ray"
     for script in (one["setup"], one["run"], several["run"]):
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
