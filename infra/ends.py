@@ -10,8 +10,6 @@ from pipeline.manifest import Manifest
 from pipeline.named import name_of
 from pipeline.wire import named
 
-AGAIN = "run the same command again; what was committed is kept"
-
 
 def ended(manifest: Manifest) -> str:
     """The end of a job that has its artifact."""

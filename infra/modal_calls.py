@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from infra.ends import AGAIN, failed
+from infra.ends import failed
 from infra.modal_faults import explained
 from infra.modal_limits import gpu_of, handed_over, longest
 from infra.modal_names import BUSY, ONWARD, volume_of
-from pipeline.errors import CorpusmillError, StageFailed
+from pipeline.errors import AGAIN, CorpusmillError, StageFailed
 from pipeline.job import Job
 from pipeline.limits import overdue
 from pipeline.resources import Resources

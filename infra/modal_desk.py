@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-from infra.ends import AGAIN, ended, fault_in, manifest_in
+from infra.ends import ended, fault_in, manifest_in
 from infra.modal_app import Session
 from infra.modal_calls import Calls
 from infra.modal_faults import explained
 from infra.modal_image import Shipped
 from infra.modal_names import needs_secret, volume_name, volume_of
 from pipeline.carrying import Carrier, Mirror, Told
-from pipeline.errors import StageFailed, StoreError
+from pipeline.errors import AGAIN, StageFailed, StoreError
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.store import Store

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from infra.ends import AGAIN
-from pipeline.errors import CorpusmillError, StageFailed, StoreError, UsageError
+from pipeline.errors import AGAIN, CorpusmillError, StageFailed, StoreError, UsageError
 
 
 def check_installed() -> None:

@@ -12,8 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
-from infra.ends import AGAIN
-from pipeline.errors import CorpusmillError, StageFailed
+from pipeline.errors import AGAIN, CorpusmillError, StageFailed
 from pipeline.executor import NO_ROOM
 from pipeline.job import Job
 from pipeline.manifest import Manifest

@@ -24,8 +24,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
-from infra.ends import AGAIN
-from pipeline.errors import CorpusmillError, StageFailed
+from pipeline.errors import AGAIN, CorpusmillError, StageFailed
 from pipeline.job import Job
 from pipeline.limits import HandedOver
 from pipeline.store import Store

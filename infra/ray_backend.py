@@ -23,9 +23,8 @@ from ray import cloudpickle
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from infra.ends import AGAIN
 from infra.ray_environment import enter
-from pipeline.errors import CorpusmillError, StageFailed
+from pipeline.errors import AGAIN, CorpusmillError, StageFailed
 from pipeline.job import Job
 from pipeline.store import Store
 

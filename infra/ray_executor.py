@@ -15,9 +15,9 @@ from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
 
-from infra.ends import AGAIN, ended, manifest_in
+from infra.ends import ended, manifest_in
 from infra.kept import RayHost, begun
-from pipeline.errors import CorpusmillError, StageFailed, UsageError
+from pipeline.errors import AGAIN, CorpusmillError, StageFailed, UsageError
 from pipeline.executor import check_room
 from pipeline.job import Job
 from pipeline.machine import machine

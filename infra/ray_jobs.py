@@ -13,10 +13,10 @@ from typing import Any
 import ray
 
 from infra import ray_room
-from infra.ends import AGAIN, ended, failed, fault_in, manifest_in
+from infra.ends import ended, failed, fault_in, manifest_in
 from infra.ray_backend import RayBackend
 from infra.ray_environment import enter
-from pipeline.errors import CorpusmillError, StageFailed
+from pipeline.errors import AGAIN, CorpusmillError, StageFailed
 from pipeline.job import Job
 from pipeline.lease import Busy
 from pipeline.limits import overdue

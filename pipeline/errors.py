@@ -19,6 +19,9 @@ from __future__ import annotations
 
 import errno
 
+AGAIN = "run the same command again; what was committed is kept"
+"""The mend of what a person is not to blame for."""
+
 
 class CorpusmillError(Exception):
     """A mistake or a misfortune that is told to the person in one line, never as a traceback."""

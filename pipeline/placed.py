@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 
-from pipeline.errors import StageFailed
+from pipeline.errors import AGAIN, StageFailed
 from pipeline.executor import NO_ROOM, Executor
 from pipeline.job import Job
 from pipeline.manifest import Manifest
@@ -123,9 +123,7 @@ class _Hand:
 
 
 def _stopped(label: str) -> StageFailed:
-    return StageFailed(
-        f"stage {label!r}: it was stopped", mend="run the same command again; what was committed is kept"
-    )
+    return StageFailed(f"stage {label!r}: it was stopped", mend=AGAIN)
 
 
 def _copy(parent: Future[Manifest]) -> Future[Manifest]:
