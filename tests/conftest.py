@@ -61,6 +61,25 @@ NOT_BELOW = re.compile(r"/(test_documents|infra/test_(mlflow|serving|truth|ui)\w
 """Tests whose subprocesses are many and run what others run and measure: there, coverage would take half as long again."""
 
 
+LONGEST = (
+    *("test_nodes.py", "test_chaos.py", "test_chain.py", "test_documents.py", "test_secrets.py", "test_contract.py"),
+    *(
+        "test_modal_executor.py",
+        "test_serving.py",
+        "test_ray_executor.py",
+        "test_ray_start.py",
+        "test_ui.py",
+        "test_doctor.py",
+    ),
+    *("test_mlflow_away.py", "test_mlflow_champion.py", "test_truth.py", "test_cancel.py", "test_extension.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest begin first: no process is left alone with one of them at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def measured_where_it_tells_something(request: pytest.FixtureRequest) -> Iterator[None]:
     """Coverage follows a test into its subprocesses, save where NOT_BELOW says that it need not."""
