@@ -13,7 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from pipeline.errors import AGAIN, CorpusmillError, StageFailed
-from pipeline.executor import NO_ROOM
+from pipeline.executor import NO_ROOM, once
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.resources import Resources
@@ -68,11 +68,10 @@ class Hands:
                 self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="modal")
             self._pending[future] = job.label
             self._desk.expect(job)
-        left = _Left(len(after), partial(self._begin, job, after, future))
-        for parent in after:
-            parent.add_done_callback(left)
+        begin = partial(self._begin, job, after, future)
+        once(after, begin)
         if not after:
-            left.begin()
+            begin()
         return future
 
     def _begin(self, job: Job, after: Sequence[Future[Manifest]], future: Future[Manifest]) -> None:
@@ -117,17 +116,3 @@ class Hands:
             desk.close()  # first: what is spent ends before what is carried
         finally:
             threads.shutdown(cancel_futures=True)
-
-
-class _Left:
-    """Counts the futures that a job waits for; the last one begins it."""
-
-    def __init__(self, count: int, begin: partial[None]) -> None:
-        self._count, self.begin, self._lock = count, begin, threading.Lock()
-
-    def __call__(self, _: Future[Manifest]) -> None:
-        with self._lock:
-            self._count -= 1
-            last = not self._count
-        if last:
-            self.begin()

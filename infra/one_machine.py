@@ -5,16 +5,10 @@ Each process is started afresh, never forked: what runs beside the stage (client
 
 from __future__ import annotations
 
-import contextlib
-import io
 import multiprocessing
-import os
-import shutil
 import socket
 import sys
-import tempfile
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -24,16 +18,12 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import AGAIN, CorpusmillError, StageFailed
+from infra.told import Told, as_torchrun, shard, told, value_of
+from pipeline.errors import AGAIN, StageFailed
 from pipeline.job import Job
 from pipeline.limits import HandedOver
-from pipeline.store import Store
 
-PRINTED_CHARACTERS = 20_000
 FRESH = multiprocessing.get_context("spawn")
-
-Told = tuple[Any, CorpusmillError | None, str]
-"""What a call ended with: its value, or the fault it raised, and what it printed."""
 
 
 class OneMachine:
@@ -57,9 +47,9 @@ class OneMachine:
             return
         while left:
             try:
-                for index, told in self._spread(function, list(left.values()), workers):
+                for index, end in self._spread(function, list(left.values()), workers):
                     del left[index]
-                    yield index, _value(told)
+                    yield index, value_of(end)
             except BrokenProcessPool:
                 tries += 1
                 if tries > self._retries:
@@ -105,7 +95,7 @@ class OneMachine:
                 for pipe in wait_for(list(pipes)):
                     assert isinstance(pipe, Connection)
                     rank = pipes.pop(pipe)
-                    values[rank] = _value(self._received(pipe, rank))
+                    values[rank] = value_of(self._received(pipe, rank))
         finally:
             for process in processes:  # those that ended have ended; the others wait for one that failed
                 process.kill()
@@ -114,8 +104,8 @@ class OneMachine:
 
     def _received(self, pipe: Connection, rank: int) -> Told:
         try:
-            told: Told = pipe.recv()
-            return told
+            end: Told = pipe.recv()
+            return end
         except EOFError:
             raise StageFailed(f"stage {self._job.label!r}: the worker of rank {rank} died", mend=AGAIN) from None
 
@@ -127,14 +117,6 @@ class OneMachine:
         """Raise HandedOver once the time of this machine is up."""
         if time.monotonic() > self._until:
             raise HandedOver(f"stage {self._job.label!r} goes on at another machine", mend=AGAIN)
-
-
-def _value(told: Told) -> Any:
-    value, fault, printed = told
-    sys.stdout.write(printed)
-    if fault is not None:
-        raise fault
-    return value
 
 
 @contextmanager
@@ -156,42 +138,12 @@ def _enter(path: list[str]) -> None:
 
 def _shard(function: Callable[[Any, Path], Any], text: str, item: Any, folder: str) -> Told:
     """Call `function` on `item`. It writes beside `folder`, which appears whole."""
-    place = Path(folder)
-    private = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-
-    def call() -> Any:
-        value = function(item, private)
-        shutil.rmtree(place, ignore_errors=True)
-        os.rename(private, place)
-        return value
-
-    try:
-        return _told(text, call)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+    return shard(text, folder, lambda private: function(item, private))
 
 
 def _member(
     pipe: Connection, path: list[str], function: Callable[[], Any], text: str, rank: int, workers: int, port: int
 ) -> None:
     _enter(path)
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(workers), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(workers),
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-    )  # fmt: skip
-    pipe.send(_told(text, function))
-
-
-def _told(text: str, call: Callable[[], Any]) -> Told:
-    """Call, and catch what is printed or raised."""
-    printed, value, fault = io.StringIO(), None, None
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        try:
-            value = call()
-        except CorpusmillError as raised:
-            fault = raised
-        except Exception as raised:  # a bug is told in the words of a job, its traceback going to the stage's log
-            traceback.print_exc()
-            job = Job.model_validate_json(text)
-            fault = job.told(raised, Store(job.store))
-    return value, fault, printed.getvalue()[-PRINTED_CHARACTERS:]
+    as_torchrun(rank, workers, "127.0.0.1", port)
+    pipe.send(told(text, function))

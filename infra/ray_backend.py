@@ -7,13 +7,8 @@ While it waits, Ray lends the CPUs that the stage holds to its shards, so that s
 from __future__ import annotations
 
 import contextlib
-import io
-import os
-import shutil
 import socket
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,19 +19,15 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from infra.ray_environment import enter
-from pipeline.errors import AGAIN, CorpusmillError, StageFailed
+from infra.told import Told, as_torchrun, shard, told, value_of
+from pipeline.errors import AGAIN, StageFailed
 from pipeline.job import Job
-from pipeline.store import Store
 
 _ray: Any = ray  # parts of Ray have no types
 _pickle: Any = cloudpickle
 
 INLINE_BYTES = 64 * 2**10
 """A pickled function larger than this goes into Ray's object store once, instead of beside every shard."""
-PRINTED_CHARACTERS = 20_000
-
-Told = tuple[Any, CorpusmillError | None, str]
-"""What a call ended with: its value, or the fault it raised, and what it printed."""
 
 
 class RayBackend:
@@ -78,14 +69,11 @@ class RayBackend:
 
     def _value(self, ref: Any, what: str) -> Any:
         try:
-            value, fault, printed = ray.get(ref)
+            end = ray.get(ref)
         except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.ActorDiedError):
             message = f"stage {self._job.label!r}: the worker of {what} died each time it was tried"
             raise StageFailed(message, mend=AGAIN) from None
-        sys.stdout.write(printed)
-        if fault is not None:
-            raise fault
-        return value
+        return value_of(end)
 
     def gang(self, function: Callable[[], Any], workers: int) -> list[Any]:
         """Call `function` on `workers` actors that start together, each with torchrun's environment; values by rank."""
@@ -134,23 +122,9 @@ class RayBackend:
 
 
 def run_shard(pickled: bytes, text: str, item: Any, folder: str) -> Told:
-    """Call the pickled function on `item`. It writes beside `folder`, which appears whole.
-
-    A retry replaces what a worker put there that was killed before its value arrived.
-    """
-    place = Path(folder)
-    private = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-
-    def call(function: Callable[[Any, Path], Any]) -> Any:
-        value = function(item, private)
-        shutil.rmtree(place, ignore_errors=True)
-        os.rename(private, place)
-        return value
-
-    try:
-        return _told(Job.model_validate_json(text), pickled, call)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+    """Call the pickled function on `item`. It writes beside `folder`, which appears whole."""
+    _enter(text)
+    return shard(text, folder, lambda private: _pickle.loads(pickled)(item, private))
 
 
 class Member:
@@ -165,28 +139,15 @@ class Member:
 
     def call(self, pickled: bytes, text: str, rank: int, workers: int, address: str, port: int) -> Told:
         """Call the pickled function as worker `rank` of `workers`."""
-        os.environ.update(
-            RANK=str(rank), WORLD_SIZE=str(workers), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(workers),
-            MASTER_ADDR=address, MASTER_PORT=str(port),
-        )  # fmt: skip
-        return _told(Job.model_validate_json(text), pickled, lambda function: function())
+        as_torchrun(rank, workers, address, port)
+        _enter(text)
+        return told(text, lambda: _pickle.loads(pickled)())
 
 
-def _told(job: Job, pickled: bytes, call: Callable[[Any], Any]) -> Told:
-    """Unpickle with the stage's own directories importable, call, and catch what is printed or raised."""
+def _enter(text: str) -> None:
+    """Make this worker the driver's own, with the stage's own directories importable."""
     enter()
-    sys.path.extend(entry for entry in job.path if entry not in sys.path)
-    printed = io.StringIO()
-    value, fault = None, None
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        try:
-            value = call(cloudpickle.loads(pickled))
-        except CorpusmillError as raised:
-            fault = raised
-        except Exception as raised:  # a bug is told in the words of a job, its traceback going to the stage's log
-            traceback.print_exc()
-            fault = job.told(raised, Store(job.store))
-    return value, fault, printed.getvalue()[-PRINTED_CHARACTERS:]
+    sys.path.extend(entry for entry in Job.model_validate_json(text).path if entry not in sys.path)
 
 
 SHARD: Any = ray.remote(num_cpus=1, retry_exceptions=False)(run_shard)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.carrying import Carrier
 from pipeline.errors import CorpusmillError, Stopped, StoreError, UsageError
-from pipeline.executor import Executor
+from pipeline.executor import Executor, done
 from pipeline.job import Job
 from pipeline.ledger import HANDLE
 from pipeline.manifest import Manifest
@@ -104,7 +104,7 @@ def drive(graph: Graph, executor: Executor, until: float = float("inf")) -> bool
     store, states = Store(graph.store), dict[str, State]()
     attempts = {label: place_of(made) for label, made in graph.known.items()}
     faults: dict[str, str] = {}
-    futures: dict[str, Future[Manifest]] = {label: _done(made) for label, made in graph.known.items()}
+    futures: dict[str, Future[Manifest]] = {label: done(made) for label, made in graph.known.items()}
     parents = {job.label: job.parents for job in graph.jobs}
 
     def ended(label: str, end: End) -> None:
@@ -161,15 +161,9 @@ def _nobody() -> Teller:
     return Teller([], [], lambda tracker: "")
 
 
-def _done(made: Manifest) -> Future[Manifest]:
-    future: Future[Manifest] = Future()
-    future.set_result(made)
-    return future
-
-
 def _of(end: End) -> Future[Manifest]:
     if end.manifest:
-        return _done(end.manifest)
+        return done(end.manifest)
     future: Future[Manifest] = Future()
     future.set_exception(Stopped(end.fault) if end.state == "stopped" else CorpusmillError(end.fault or "skipped"))
     return future

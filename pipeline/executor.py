@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -78,6 +79,28 @@ def check_room(room: Mapping[str, float], label: str, asked: Mapping[str, Any]) 
                 f"stage {label!r} asks for {asked[name]:g} {UNITS[name]}, but this machine has {has:g}",
                 mend=f"give it resources=Resources({name}={has:g}), or run it on a larger machine",
             )
+
+
+def done(made: Manifest) -> Future[Manifest]:
+    """A future that has ended, of no executor's kind."""
+    future: Future[Manifest] = Future()
+    future.set_result(made)
+    return future
+
+
+def once(futures: Sequence[Future[Manifest]], call: Callable[[], None]) -> None:
+    """Call once, when the last of `futures` has ended: at once where it has, never where there is none."""
+    left, lock = [len(futures)], threading.Lock()
+
+    def ended(_: Future[Manifest]) -> None:
+        with lock:
+            left[0] -= 1
+            last = not left[0]
+        if last:
+            call()
+
+    for future in futures:
+        future.add_done_callback(ended)
 
 
 class Inline:

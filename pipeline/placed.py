@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 
 from pipeline.errors import AGAIN, StageFailed
-from pipeline.executor import NO_ROOM, Executor
+from pipeline.executor import NO_ROOM, Executor, done, once
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.resources import Resources
@@ -59,7 +59,7 @@ class Placed:
         future: Future[Manifest] = Future()
         with self._lock:
             self._crossing[future] = job.label
-        _once(awaited, lambda: self._cross(hand, job, after, future))
+        once(awaited, lambda: self._cross(hand, job, after, future))
         return future
 
     def _cross(self, hand: _Hand, job: Job, after: Given, future: Future[Manifest]) -> None:
@@ -128,21 +128,4 @@ def _stopped(label: str) -> StageFailed:
 
 def _copy(parent: Future[Manifest]) -> Future[Manifest]:
     """A future that has ended, of no executor's kind: two of one kind would mistake each other's for their own."""
-    copy: Future[Manifest] = Future()
-    copy.set_result(parent.result())
-    return copy
-
-
-def _once(futures: Given, call: Callable[[], None]) -> None:
-    """Call once, when the last of `futures` has ended."""
-    left, lock = [len(futures)], threading.Lock()
-
-    def ended(_: Future[Manifest]) -> None:
-        with lock:
-            left[0] -= 1
-            last = not left[0]
-        if last:
-            call()
-
-    for future in futures:
-        future.add_done_callback(ended)
+    return done(parent.result())

@@ -15,7 +15,7 @@ from pipeline.dag import Dag, edges
 from pipeline.detached import HANDLE, PLAN, Graph, detaching
 from pipeline.entry import Entry
 from pipeline.errors import CorpusmillError, Stopped, StoreError
-from pipeline.executor import Executor
+from pipeline.executor import Executor, done
 from pipeline.files import check_writable
 from pipeline.job import Job
 from pipeline.keeping import note_use
@@ -212,7 +212,7 @@ class _Driver:
         futures: dict[str, Future[Manifest]] = {}
         for label, entry in self.outcome.plan.entries.items():
             if entry.manifest:
-                futures[label] = _done(entry.manifest)
+                futures[label] = done(entry.manifest)
                 self._ended(label, "cached", entry.manifest)
                 continue
             parents = self.dag.parents(self.dag.stages[label])
@@ -262,9 +262,3 @@ class _Driver:
         if manifest:
             self.outcome.manifests[label] = manifest
         self.watcher.ended(label, state, manifest, fault)
-
-
-def _done(manifest: Manifest) -> Future[Manifest]:
-    future: Future[Manifest] = Future()
-    future.set_result(manifest)
-    return future
