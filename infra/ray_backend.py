@@ -1,14 +1,14 @@
 """How a stage that runs in a Ray worker spreads its work: shards as tasks, a gang as a placement group of actors.
 
-A stage, its inputs and what its shards write share one disk: all of it runs on the stage's own node, as wide as that is.
-While it waits, Ray lends the CPUs that the stage holds to its shards, so that stages which map never block each other.
+A stage has its own node's disk for its inputs and for what its shards write, and that node for a gang. Shards of a map that
+goes on for a while are made on other nodes too (`ray_far`). While it waits, Ray lends the CPUs that the stage holds to its
+shards, so that stages which map never block each other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from ray import cloudpickle
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from infra.ray_environment import enter
+from infra.ray_environment import enter_job
+from infra.ray_far import LOOK_SECONDS, Far
 from infra.told import Told, as_torchrun, shard, told, value_of
 from pipeline.errors import AGAIN, StageFailed
 from pipeline.job import Job
+from pipeline.manifest import Manifest
 
 _ray: Any = ray  # parts of Ray have no types
 _pickle: Any = cloudpickle
@@ -35,8 +37,8 @@ class RayBackend:
 
     patient = False
 
-    def __init__(self, job: Job, links: Any, ticket: str) -> None:
-        self._job, self._links, self._ticket = job, links, ticket
+    def __init__(self, job: Job, inputs: Sequence[Manifest], links: Any, ticket: str) -> None:
+        self._job, self._inputs, self._links, self._ticket = job, inputs, links, ticket
         self._node, self._here = ray.get_runtime_context().get_node_id(), f"node:{_ray.util.get_node_ip_address()}"
         self._cpus = max(
             1, int(next(node for node in ray.nodes() if node["NodeID"] == self._node)["Resources"].get("CPU", 1))
@@ -46,24 +48,31 @@ class RayBackend:
     def map(
         self, function: Callable[[Any, Path], Any], calls: Sequence[tuple[int, Any, Path]]
     ) -> Generator[tuple[int, Any]]:
-        """Yield ``(index, value)`` as the shards end, with twice as many in flight as there are CPUs."""
+        """Yield ``(index, value)`` as the shards end, with twice as many in flight as there are CPUs, and more on other machines."""
         pickled: Any = _pickle.dumps(function)
         if len(pickled) > INLINE_BYTES:
             pickled = ray.put(pickled)
         text = self._job.model_dump_json()
         waiting, flying = list(reversed(calls)), dict[Any, int]()
         place = NodeAffinitySchedulingStrategy(self._node, soft=False)
+        far = Far(self._job, self._inputs, self._node, function)
         try:
-            while waiting or flying:
+            while waiting or flying or len(far):
                 while waiting and len(flying) < 2 * self._cpus:
                     index, item, folder = waiting.pop()
                     name = f"{self._job.label} {index}"
                     task = SHARD.options(name=name, max_retries=self._retries, scheduling_strategy=place)
                     flying[task.remote(pickled, text, item, str(folder))] = index
-                for ref in ray.wait(list(flying))[0]:
-                    index = flying.pop(ref)
-                    yield index, self._value(ref, f"shard {index}")
+                far.give(waiting)
+                patience = LOOK_SECONDS if far.on or len(far) else None
+                for ref in ray.wait([*flying, *far.refs], timeout=patience)[0]:
+                    if ref in flying:
+                        index = flying.pop(ref)
+                        yield index, self._value(ref, f"shard {index}")
+                    elif end := far.ended(ref, waiting):
+                        yield end
         finally:
+            far.close()
             for ref in flying:
                 ray.cancel(ref, force=True)  # it may be stuck in C code
 
@@ -123,7 +132,7 @@ class RayBackend:
 
 def run_shard(pickled: bytes, text: str, item: Any, folder: str) -> Told:
     """Call the pickled function on `item`. It writes beside `folder`, which appears whole."""
-    _enter(text)
+    enter_job(text)
     return shard(text, folder, lambda private: _pickle.loads(pickled)(item, private))
 
 
@@ -140,14 +149,8 @@ class Member:
     def call(self, pickled: bytes, text: str, rank: int, workers: int, address: str, port: int) -> Told:
         """Call the pickled function as worker `rank` of `workers`."""
         as_torchrun(rank, workers, address, port)
-        _enter(text)
+        enter_job(text)
         return told(text, lambda: _pickle.loads(pickled)())
-
-
-def _enter(text: str) -> None:
-    """Make this worker the driver's own, with the stage's own directories importable."""
-    enter()
-    sys.path.extend(entry for entry in Job.model_validate_json(text).path if entry not in sys.path)
 
 
 SHARD: Any = ray.remote(num_cpus=1, retry_exceptions=False)(run_shard)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from infra.shipped import unpacked
+from pipeline.job import Job
 
 DRIVER = "CORPUSMILL_DRIVER"
 
@@ -71,3 +72,9 @@ def enter() -> None:
         os.environ["PYTHONPATH"] = driver["pythonpath"]
     if Path(driver["cwd"]).is_dir():
         os.chdir(driver["cwd"])
+
+
+def enter_job(text: str) -> None:
+    """Make this worker the driver's own, with the own directories of the stage of the job in `text` importable."""
+    enter()
+    sys.path.extend(entry for entry in Job.model_validate_json(text).path if entry not in sys.path)

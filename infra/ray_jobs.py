@@ -170,9 +170,10 @@ def execute(text: str, parents: Sequence[str], links: Any, ticket: str) -> str:
     links.at.remote(ticket, ray.get_runtime_context().get_node_id())
     enter()
     job = Job.model_validate_json(text)
-    backend = RayBackend(job, links, ticket)
+    inputs = [manifest_in(end) for end in parents]
+    backend = RayBackend(job, inputs, links, ticket)
     try:
-        return ended(job.execute([manifest_in(end) for end in parents], executor="ray", backend=backend))
+        return ended(job.execute(inputs, executor="ray", backend=backend))
     except Busy:
         return BUSY
 

@@ -32,11 +32,16 @@ def options(asked: Resources, joined: bool) -> dict[str, Any]:
 def lacking(asked: Resources) -> str:
     """The machine that no living node of the cluster is, in words; empty where one could take the stage, now or later."""
     nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
-    wanted = _wanted(asked)
-    if any(all(_has(node, part) for part in wanted.values()) for node in nodes):
+    if any(could_take(asked, node) for node in nodes):
         return ""
+    wanted = _wanted(asked)
     nowhere = [words for words, part in wanted.items() if not any(_has(node, part) for node in nodes)]
     return f"a machine with {' and '.join(nowhere or wanted)}"
+
+
+def could_take(asked: Resources, node: Mapping[str, float]) -> bool:
+    """Whether a machine with these resources of Ray's could take a stage that asks for this, were all of it free."""
+    return all(_has(node, part) for part in _wanted(asked).values())
 
 
 def _wanted(asked: Resources) -> dict[str, dict[str, float]]:

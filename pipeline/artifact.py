@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -28,8 +29,15 @@ class Artifact:
     again: they are never content. What a stage writes under such a name is dropped, and none reads one."""
 
     def __init__(self, path: Path | str | None = None, *, producer: Stage[Any] | None = None) -> None:
-        self._path = None if path is None else Path(path)
+        self._path: Path | Callable[[], Path] | None = None if path is None else Path(path)
         self.producer = producer
+
+    @classmethod
+    def later(cls, opened: Callable[[], Path]) -> Self:
+        """An artifact that comes to this machine when its path is first asked for: `opened` brings it, and says where it is."""
+        made = cls()
+        made._path = opened
+        return made
 
     @classmethod
     def kind(cls) -> str:
@@ -45,6 +53,8 @@ class Artifact:
                 f"this {self.kind()} is a promise of stage {maker!r} and has no path yet",
                 mend="read it inside run(), where inputs are local paths",
             )
+        if not isinstance(self._path, Path):
+            self._path = self._path()
         return self._path
 
     @property
@@ -57,7 +67,7 @@ class Artifact:
         return type(self)(path)
 
     def _identity(self) -> object:
-        return self._path if self._path is not None else id(self.producer)
+        return id(self.producer) if self.promised else self.path
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, Artifact) and self._identity() == other._identity()

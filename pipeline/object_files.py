@@ -191,6 +191,16 @@ class ObjectFiles:
             self._fetch(name, {one: files[one] for one in missing}, rendered, place)
         return place
 
+    def some(self, name: str, files: Mapping[str, FileRecord]) -> Path:
+        """The copy of the directory `name`, in which these files of it are there and sound, and others may be."""
+        place = self.local / name
+        with self._asking():
+            place.mkdir(parents=True, exist_ok=True)
+            missing = verified.lacking(place, files)
+        if missing:
+            self._fetch(name, {one: files[one] for one in missing}, (), place)
+        return place
+
     def _fetch(self, name: str, files: Mapping[str, FileRecord], rendered: Collection[str], place: Path) -> None:
         there = set(self.below(name))
         if not there:

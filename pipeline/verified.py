@@ -41,16 +41,28 @@ def faulty(
     known = {} if anew else _remembered(memory)
     sound: dict[str, Stamp] = {}
     for name, record in files.items():
-        path = folder / name
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            seen = stamp(path)
-            if seen[1] == record.size and (known.get(name) == seen or digest.of_file(path) == record):
-                sound[name] = seen
+        if seen := _sound(folder / name, record, known.get(name)):
+            sound[name] = seen
     if sound != known:
         remember(memory, sound)
     strays = {path.relative_to(folder).as_posix() for path in digest.files_below(folder)}
     strays -= {*files, *rendered}
     return sorted((set(files) - set(sound)) | strays)
+
+
+def lacking(folder: Path, files: Mapping[str, FileRecord]) -> list[str]:
+    """The names of `files` that are missing below `folder` or not as recorded, whatever else lies there."""
+    known = _remembered(memory_of(folder))
+    return [name for name, record in files.items() if not _sound(folder / name, record, known.get(name))]
+
+
+def _sound(path: Path, record: FileRecord, known: Stamp | None) -> Stamp | None:
+    """The stamp of a file that is as recorded."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        seen = stamp(path)
+        if seen[1] == record.size and (known == seen or digest.of_file(path) == record):
+            return seen
+    return None
 
 
 def add(folder: Path, names: Iterable[str]) -> None:

@@ -58,6 +58,28 @@ class Maps(Stage[Words]):
         return index
 
 
+class Spreads(Stage[Words]):
+    """A shard for each file of its input, which notes in `trace` the machine and its number, and takes a moment."""
+
+    words: Words
+    seconds: float = Field(default=0.5, description="that each takes")
+    trace: str = Field(default="", description="file to which each shard appends a line")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        ctx.map(self._shard, [[number, path] for number, path in enumerate(sorted(self.words.path.iterdir()))])
+
+    def _shard(self, item: tuple[int, Path], folder: Path) -> int:
+        number, path = item
+        if self.trace:
+            import ray
+
+            with open(self.trace, "a") as file:
+                file.write(f"{ray.util.get_node_ip_address()} {number}\n")
+        time.sleep(self.seconds)
+        (folder / f"{number:03d}.txt").write_text(path.read_text().upper())
+        return number
+
+
 class DiesBetween(Stage[Words]):
     """Two maps, between which the process of the stage itself is killed as often as `times` says."""
 

@@ -9,19 +9,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from pipeline import UsageError
-from pipeline.executor import check_reach
+from pipeline.executor import Inline, check_reach
+from pipeline.manifest import Cost
 from pipeline.store import Store
 from tests.executors.cluster import Cluster, title
 from tests.executors.helpers import SECONDS, Hand, words_in
-from tests.executors.stages_for_tests import Maps, Sees
+from tests.executors.stages_for_tests import Maps, Sees, Spreads
 from tests.executors.test_contract import *  # noqa: F403  (the suite itself, with the hand below)
 from tests.house import ROOT
 from tests.pages import follow
+from tests.pipeline.toys import Say
 
 pytestmark = [pytest.mark.slow, pytest.mark.elsewhere]
 
@@ -109,6 +112,59 @@ def test_a_stage_that_no_machine_can_take_waits_for_one_and_says_so(
         assert hand.text(made) == "overover thethe wirewire" and "lazily.py:twice" in made.code.definitions
     finally:
         cluster.lose(newcomer)
+
+
+WORDS = tuple(f"word-{number:02d}" for number in range(32))
+
+
+def _said(hand: Hand) -> Say:
+    """A stage of 32 files, whose artifact is in the store and on no machine of the cluster."""
+    say = Say(words=WORDS)
+    Hand(Inline(), hand.root).made(say)
+    return say
+
+
+def _machines(trace: Path) -> dict[str, list[int]]:
+    """By the address of each machine, the numbers of the shards that it began."""
+    found: dict[str, list[int]] = {}
+    for line in words_in(trace).splitlines():
+        machine, number = line.split()
+        found.setdefault(machine, []).append(int(number))
+    return found
+
+
+def test_shards_of_one_stage_are_made_on_several_machines_each_of_which_fetches_what_it_reads(
+    hand: Hand, cluster: Cluster, tmp_path: Path
+) -> None:
+    say, trace = _said(hand), tmp_path / "trace"
+    made = hand.made(Spreads(words=say.out, trace=str(trace)))
+    here = Hand(Inline(), tmp_path / "here").made(Spreads(words=say.out, seconds=0))
+    assert made.digest == here.digest
+    begun = _machines(trace)
+    assert len(begun) == 2 and sorted(chain(*begun.values())) == list(range(len(WORDS))), begun
+    copies = {one.address: len(list(one.cache.glob("corpusmill/stores/*/say/*/*/data/*"))) for one in cluster.workers}
+    assert sorted(copies.values()) == [min(map(len, begun.values())), len(WORDS)], "no more than what it read"
+    assert hand.log("spreads").splitlines() == ["shards are made on other machines as well"]
+    assert not [name for name in hand.store.files.below("") if "/part/" in name]
+
+
+def test_a_machine_that_is_lost_with_shards_of_another_ones_stage_costs_those_shards(
+    hand: Hand, cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.add()
+    say, trace = _said(hand), tmp_path / "trace"
+    future = hand.over(Spreads(words=say.out, seconds=1, trace=str(trace)))["spreads"]
+    _until(lambda: len(_machines(trace)) == 3)
+    home = cluster.running("spreads")
+    lost = next(machine for machine in cluster.workers if machine is not home)
+    before = _machines(trace)[lost.address]
+    cluster.lose(lost)
+    made, begun = future.result(SECONDS), _machines(trace)
+    assert hand.text(made).split() == [word.upper() for word in WORDS]
+    every = list(chain(*begun.values()))
+    again = [number for number in set(every) if every.count(number) > 1]
+    assert 1 <= len(again) <= 2 and set(again) <= set(begun[lost.address]), (before, begun)
+    assert made.lost == Cost(), "the stage itself went on"
 
 
 def test_a_run_outlives_the_links_that_died_on_the_head_and_makes_nothing_twice(
