@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,20 +11,11 @@ from infra.ends import ended, failed, manifest_in
 from infra.modal_files import MOUNTS, Mount, VolumeFileSystem
 from infra.modal_names import BUSY, MOUNT, ONWARD
 from infra.one_machine import OneMachine
+from infra.since import began
 from pipeline.errors import CorpusmillError, StageFailed
 from pipeline.job import Job
 from pipeline.lease import Busy
 from pipeline.limits import HandedOver
-
-
-def began() -> float:
-    """When this process began, in seconds since 1970; now, where the system does not tell."""
-    try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        boot = int(Path("/proc/stat").read_text().split("btime ")[1].split()[0])
-        return min(boot + ticks / os.sysconf("SC_CLK_TCK"), time.time())
-    except (OSError, IndexError, ValueError):
-        return time.time()
 
 
 class _Paid:

@@ -65,7 +65,7 @@ class Far:
         self._flying: dict[Any, tuple[Seat, Call]] = {}
         self._at_home, self._told = set[int](), False
         self._function: Any = None
-        if isinstance(self._store.files, ObjectFiles) and not self._asked.gpus and len(ray.nodes()) > 1:
+        if isinstance(self._store.files, ObjectFiles) and not self._asked.gpus and len(ray_room.living()) > 1:
             self._function = self._packed(function)
 
     @property
@@ -157,7 +157,7 @@ class Far:
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS or now - self._began < AFTER_SECONDS:
             return
-        self._looked, nodes = now, {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        self._looked, nodes = now, ray_room.living()
         for ref in [ref for ref, (seat, _) in self._flying.items() if seat.node not in nodes]:
             self._lose(ref, waiting)
         for seat in [one for one in self._starting if one.node not in nodes or now - one.since > READY_SECONDS]:
@@ -168,7 +168,7 @@ class Far:
         wanted = sum(call[0] not in self._at_home for call in waiting) - len(self._starting) - len(self._free)
         free = ray_state.available_resources_per_node() if wanted > 0 else {}
         for node in free.keys() & nodes.keys() - {self._home}:
-            if ray_room.could_take(self._asked, nodes[node]["Resources"]):
+            if ray_room.could_take(self._asked, nodes[node]):
                 starting = sum(seat.node == node for seat in self._starting)
                 for _ in range(min(int(free[node].get("CPU", 0)) - starting, wanted)):
                     self._sit(node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import traceback
 import uuid
 from collections.abc import Sequence
@@ -50,6 +51,7 @@ class Links:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._overdue: set[str] = set()
         self._places: dict[str, str] = {}
+        self._asked: dict[str, tuple[float, frozenset[str]]] = {}
 
     async def link(self, text: str, *parents: str) -> str:
         """The end of the job in `text`, given those of its parents in order; the first fault of theirs is its own.
@@ -81,6 +83,8 @@ class Links:
     async def _try(self, job: Job, asked: Resources, text: str, parents: Sequence[str]) -> str:
         task = EXECUTE.options(name=job.label, **ray_room.options(asked, self._joined))
         ticket = uuid.uuid4().hex
+        there = await asyncio.to_thread(ray_room.living) if self._joined else {}
+        self._asked[ticket] = time.time(), frozenset(there)
         running = task.remote(text, list(parents), ray.get_runtime_context().current_actor, ticket)
         self._running[ticket] = running
         end: asyncio.Future[str] = asyncio.wrap_future(running.future())
@@ -103,6 +107,7 @@ class Links:
             await self.ends(ticket)
             self._overdue.discard(ticket)
             self._places.pop(ticket, None)
+            del self._asked[ticket]
             del self._running[ticket]
 
     async def _watch(self, job: Job, asked: Resources, ticket: str) -> str:
@@ -124,10 +129,13 @@ class Links:
             await asyncio.sleep(LOOK_SECONDS)
         return GONE
 
-    async def at(self, ticket: str, node: str) -> None:
-        """The stage of `ticket` is on this node now."""
-        if ticket in self._running:
-            self._places[ticket] = node
+    async def at(self, ticket: str, node: str) -> float:
+        """The stage of `ticket` is on this node now; when it asked for one, if this one was not there at that time, else 0."""
+        if ticket not in self._running:
+            return 0.0
+        self._places[ticket] = node
+        asked, there = self._asked[ticket]
+        return asked if self._joined and node not in there else 0.0
 
     async def begins(self, ticket: str, minutes: float) -> None:
         """The stage of `ticket` begins, perhaps once more; where it does not end in time, its worker is killed."""
@@ -167,13 +175,14 @@ def _resolve(job: Job, parents: Sequence[str]) -> str | None:
 
 def execute(text: str, parents: Sequence[str], links: Any, ticket: str) -> str:
     """Run one job here, its shards on the cluster. Ray retries a lost worker: the job goes on from its commits."""
-    links.at.remote(ticket, ray.get_runtime_context().get_node_id())
+    node = ray.get_runtime_context().get_node_id()
+    since = ray_room.held(ray.get(links.at.remote(ticket, node)), node)
     enter()
     job = Job.model_validate_json(text)
     inputs = [manifest_in(end) for end in parents]
     backend = RayBackend(job, inputs, links, ticket)
     try:
-        return ended(job.execute(inputs, executor="ray", backend=backend))
+        return ended(job.execute(inputs, executor="ray", backend=backend, since=since))
     except Busy:
         return BUSY
 

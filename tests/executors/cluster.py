@@ -6,10 +6,13 @@ They have Python, what is installed and Ray, but no code of this project; the st
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +20,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import yaml
+from ray.autoscaler import local
 
 from infra.ray_executor import RayExecutor
 from tests.s3 import S3
@@ -34,6 +40,15 @@ PATIENCE = {
     "RAY_health_check_period_ms": "1000",  # a node that gives the head no answer five times is taken for dead
     "RAY_health_check_timeout_ms": "3000",
 }
+FAKE_HEAD = "f" * 51 + "00000"
+"""The id that the head must have for Ray's fake provider of machines."""
+FAKED = {
+    "RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD,
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD, "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+}  # fmt: skip
+FAKE_PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+"""By its path: what Ray needs to start it by its own name is no part of Ray's wheel."""
+NUMBERS = itertools.count()
 OWN = ("PYTHONPATH", "COVERAGE_", "COV_", "AWS_", "RAY_")
 
 
@@ -116,7 +131,8 @@ class Wire:
     """A bridge, the driver's address on it, and the machines that have joined it; `hidden` is empty on each of them."""
 
     def __init__(self, hidden: Path) -> None:
-        self.name, self.net, self.hidden = f"cm{os.getpid()}", f"10.213.{os.getpid() % 250}", hidden
+        number = next(NUMBERS)
+        self.name, self.net, self.hidden = f"cm{os.getpid()}{number}", f"10.{213 + number}.{os.getpid() % 250}", hidden
         self.here = f"{self.net}.1"
         self.folder = Path(tempfile.mkdtemp(prefix="cn-", dir="/tmp"))
         (self.folder / "h").mkdir()
@@ -134,6 +150,7 @@ class Wire:
         ip("-n", machine.name, "addr", "add", f"{machine.address}/24", "dev", "wire")
         for device in ("wire", "lo"):
             ip("-n", machine.name, "link", "set", device, "up")
+        ip("-n", machine.name, "route", "add", "default", "via", self.here)  # Ray looks there for its own address
 
     def close(self) -> None:
         """Kill the machines, and leave nothing of them."""
@@ -147,19 +164,23 @@ class Wire:
 class Cluster:
     """A head that holds the cluster together and runs no stage, and workers; `environment` leads to it and to the store.
 
-    `sources` is a folder of fetched packages that each machine has in its cache.
+    `sources` is a folder of fetched packages that each machine has in its cache. With `kinds`, resources of Ray's by name, its
+    autoscaler starts machines of these kinds as they are asked for, at most one of each: further raylets in the head's namespace.
     """
 
-    def __init__(self, hidden: Path, workers: int = 2, cpus: int = 2, sources: Path | None = None) -> None:
+    def __init__(
+        self, hidden: Path, workers: int = 2, cpus: int = 2, sources: Path | None = None,
+        kinds: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:  # fmt: skip
         self.hidden, self._cpus, self._sources = hidden, cpus, sources
         self._wire = Wire(hidden)
         self.s3 = S3(self._wire.here)
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self._shared = {**token, **self.s3.environment}
+        self._shared = {**token, **self.s3.environment, **(FAKED if kinds else {})}
         self.environment = {**self._shared, "XDG_CACHE_HOME": str(hidden)}
         self.head = self._started(
             self._machine(), "--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false",
-            f"--ray-client-server-port={CLIENT_PORT}",
+            f"--ray-client-server-port={CLIENT_PORT}", *([self._grows(kinds)] if kinds else []),
         )  # fmt: skip
         self.workers = [self._machine() for _ in range(workers)]
         for worker in self.workers:
@@ -169,6 +190,7 @@ class Cluster:
                 worker.kill()
                 self._started(worker, *self._joins(cpus))
         self.address = f"ray://{self.head.address}:{CLIENT_PORT}"
+        self._await_the_door()
         self.executor = RayExecutor(address=self.address)
 
     def add(self, *words: str, cpus: int | None = None) -> Machine:
@@ -188,6 +210,38 @@ class Cluster:
             if any(title(pid) == f"ray::{label}" for pid in machine.pids()):
                 return machine
         return None
+
+    def _grows(self, kinds: Mapping[str, Mapping[str, float]]) -> str:
+        """The option of `ray start` that has the head start machines of these kinds."""
+        own = {"object_store_memory": 80_000_000}
+        types = {
+            name: {"resources": {**own, **has}, "node_config": {}, "min_workers": 0, "max_workers": 1}
+            for name, has in kinds.items()
+        }
+        gcs = f"{self._wire.net}.2:{PORT}"
+        config = {
+            **yaml.safe_load((Path(local.__file__).parent / "defaults.yaml").read_text()),
+            "cluster_name": "fake", "max_workers": len(kinds), "idle_timeout_minutes": 0.1,
+            "provider": {
+                "type": "external", "module": FAKE_PROVIDER, "launch_multiple": True, "disable_node_updaters": True,
+                "head_node_id": FAKE_HEAD, "gcs_address": gcs,
+            },
+            "head_node_type": "ray.head.default",
+            "available_node_types": {
+                "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}, **types,
+            },
+        }  # fmt: skip
+        place = self._wire.folder / "autoscaling.json"
+        place.write_text(json.dumps(config))
+        return f"--autoscaling-config={place}"
+
+    def _await_the_door(self) -> None:
+        """Ray's server for clients is there a moment after the head says that it has started."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection((self.head.address, CLIENT_PORT), 1):
+                return
+            time.sleep(0.1)
 
     def _joins(self, cpus: int) -> list[str]:
         return [f"--address={self.head.address}:{PORT}", f"--num-cpus={cpus}"]
@@ -215,7 +269,7 @@ class Cluster:
 
 
 @contextmanager
-def a_cluster(hidden: Path, **options: int) -> Iterator[Cluster]:
+def a_cluster(hidden: Path, **options: Any) -> Iterator[Cluster]:
     """A cluster for the time of a `with`."""
     cluster = Cluster(hidden, **options)
     try:

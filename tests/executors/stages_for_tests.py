@@ -219,6 +219,19 @@ class Sees(Stage[Words]):
         (out.path / "seen.txt").write_text(f"{os.listdir(self.place)} {os.environ['HOME']}")
 
 
+class Sits(Stage[Words]):
+    """Writes which types of accelerators the machine of the cluster has that it is on."""
+
+    seed: str = Field(default="", description="tells two of them apart")
+
+    def run(self, out: Words, ctx: Context) -> None:
+        import ray
+
+        here = ray.get_runtime_context().get_node_id()
+        (has,) = [node["Resources"] for node in ray.nodes() if node["NodeID"] == here]
+        (out.path / "has.txt").write_text(" ".join(sorted(name for name in has if name.startswith("accelerator_type"))))
+
+
 class Tells(Stage[Words]):
     """Writes where it runs: its folder, its threads, whether its output is a terminal."""
 

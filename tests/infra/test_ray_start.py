@@ -81,9 +81,73 @@ def test_what_no_living_machine_of_a_cluster_has_is_named(monkeypatch: pytest.Mo
     from infra.ray_room import lacking
 
     has = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A100": 1.0, "memory": 32.0 * 2**30}
-    nodes = [{"Alive": True, "Resources": has}, {"Alive": False, "Resources": {**has, "CPU": 64.0}}]
+    nodes = [
+        {"NodeID": "1", "Alive": True, "Resources": has},
+        {"NodeID": "2", "Alive": False, "Resources": {**has, "CPU": 64.0}},
+    ]
     monkeypatch.setattr("ray.nodes", lambda: nodes)
     assert lacking(Resources(cpus=8, gpu="A100-80GB", memory_gib=32)) == ""
     assert lacking(Resources(cpus=16)) == "a machine with 16 CPU cores"
-    assert lacking(Resources(gpu="H100")) == "a machine with 1 H100 GPU"
+    assert lacking(Resources(gpu="H100")) == "a machine with 1 H100 GPU (its GPUs are A100)"
     assert lacking(Resources(gpus=4, memory_gib=64)) == "a machine with 4 GPUs and 64 GiB of memory"
+
+
+@pytest.mark.parametrize(
+    ("ours", "rays"),
+    [
+        ("H100", ["H100"]), ("h100", ["H100"]), ("H100!", ["H100"]), ("B200+", ["B200"]), ("A100", ["A100"]),
+        ("A100-80GB", ["A100-80G", "A100"]), ("A100-40GB", ["A100-40G", "A100"]), ("L40S", ["L40S"]), ("A10", ["A10"]),
+        ("A10G", ["A10G"]), ("T4", ["T4"]), ("RTX-PRO-6000", ["RTX-PRO-6000"]), ("GeForce-RTX-5090", ["GeForce-RTX-5090"]),
+        ("amd-instinct-mi300x-oam", ["AMD-Instinct-MI300X-OAM"]),
+    ],
+)  # fmt: skip
+def test_a_type_of_gpu_is_asked_for_as_ray_calls_it(ours: str, rays: list[str]) -> None:
+    from infra.ray_room import types
+
+    assert types(ours) == rays
+
+
+def test_rays_own_names_are_what_ray_makes_of_the_names_of_the_devices() -> None:
+    from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager as Nvidia
+
+    from infra.ray_room import types
+
+    devices = {
+        "NVIDIA H100 80GB HBM3": "H100!", "NVIDIA A100-SXM4-80GB": "A100-80GB", "NVIDIA A100-PCIE-40GB": "A100-40GB", "Tesla T4": "T4",
+        "NVIDIA L4": "L4", "NVIDIA A10G": "A10G", "NVIDIA A10": "A10", "NVIDIA L40S": "L40S", "NVIDIA H200": "H200", "NVIDIA B200": "B200+",
+        "NVIDIA RTX PRO 6000 Blackwell Server Edition": "RTX-PRO-6000",
+    }  # fmt: skip
+    assert {device: Nvidia._gpu_name_to_accelerator_type(device) for device in devices} == {
+        device: types(ours)[-1] for device, ours in devices.items()
+    }
+
+
+def test_a_size_is_asked_for_where_a_machine_declares_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra.ray_room import lacking, options
+
+    nodes = [{"NodeID": "1", "Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A100": 1.0}}]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    asked = Resources(gpu="A100-80GB")
+    assert options(asked, True)["accelerator_type"] == "A100" and lacking(asked) == ""
+    nodes[0]["Resources"]["accelerator_type:A100-80G"] = 1.0
+    assert options(asked, True)["accelerator_type"] == "A100-80G" and lacking(asked) == ""
+    assert options(Resources(gpu="A100-40GB"), True)["accelerator_type"] == "A100"
+    assert "accelerator_type" not in options(asked, False), "a private cluster has the GPUs of this machine"
+
+
+@pytest.mark.parametrize(
+    ("asked", "boot", "since"), [(0.0, 50.0, None), (100.0, 50.0, 120.0), (100.0, 110.0, 110.0), (100.0, None, 120.0)]
+)
+def test_a_machine_is_held_from_its_start_by_the_first_stage_alone_that_asked_before_it_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: float, boot: float | None, since: float | None
+) -> None:
+    from infra import since as started
+
+    def booted() -> float:
+        if boot is None:
+            raise OSError("no /proc")
+        return boot
+
+    monkeypatch.setattr(started, "booted", booted)
+    assert started.held(asked, 120.0, tmp_path / "mark") == since
+    assert started.held(asked, 120.0, tmp_path / "mark") is None, "to the next it came as it was"
