@@ -12,19 +12,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from infra.described import DAG_HOME, Described
+from infra.travels import ROOT, travelling
 from pipeline.dag import Dag
 from pipeline.errors import UsageError
 from pipeline.executor import check_room
 
-ROOT = Path(__file__).resolve().parents[1]
-"""Where this project lies."""
 LOCK = "sources.lock"
 MOST_FILES = 500
 LEAST = {"cpus": 4, "memory_gib": 16}
 """Of a machine whose dag asks for less."""
 
 _SAFE = re.compile(r"[\w./-]+")
-_SKIPPED = re.compile(r"(^|/)(\.|__pycache__|venv/|node_modules/|site-packages/)")
 
 
 def needs(dag: Dag, gpu: str = "") -> dict[str, Any]:
@@ -57,8 +55,8 @@ def own_files(dag: str) -> tuple[Path, tuple[str, ...]] | None:
     if ".py" not in dag:
         return None
     path = Path(dag.partition(".py")[0] + ".py").resolve()
-    found = sorted(file.relative_to(path.parent).as_posix() for file in path.parent.rglob("*.py") if file.is_file())
-    files = [name for name in found if not _SKIPPED.search(name)]
+    own = (file.relative_to(path.parent).as_posix() for file in travelling(path.parent) if file.suffix == ".py")
+    files = sorted(own)
     if len(files) > MOST_FILES:
         raise UsageError(
             f"{path.parent} holds {len(files)} Python files, of which all would travel",

@@ -5,47 +5,24 @@ Code is not part of the image: it is mounted when a container starts, so that an
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pipeline
+from infra.travels import PACKAGES, ROOT, stays_below, travelling
 
-ROOT = Path(pipeline.__file__).resolve().parents[1]
-PACKAGES = ("pipeline", "stages", "infra", "dags")
 EXTRAS = ("data", "train", "serve", "s3")
 USER = "/corpusmill/user"
 CONSTRAINTS = "/corpusmill/constraints.txt"
-LARGEST = 10 * 2**20
-"""Bytes of the largest file that is shipped as code: what is larger is data, and travels through the store."""
-
-_SECRET = re.compile(
-    r"(^\.)|(\.(pem|key|p12|pfx|kdbx)$)|((^|[_.-])(secrets?|credentials?|tokens?)([_.-]|$))|(^id_(rsa|ed25519))"
-)
-_HEAVY = re.compile(r"\.(parquet|arrow|safetensors|gguf|bin|pt|ckpt|npy|zst|gz|zip|tar|sqlite|db|so|pyc)$")
-
-
-def left_out(path: Path) -> bool:
-    """Whether a file is not shipped: hidden, a cache, an environment, data by its name or size, or what may be a secret."""
-    for part in path.parts:
-        if part.startswith(".") or part in ("__pycache__", "node_modules", "venv") or part.endswith(".egg-info"):
-            return True
-    name = path.name.lower()
-    named = _SECRET.search(name) is not None and not name.endswith((".py", ".pyi"))
-    return named or _HEAVY.search(name) is not None
 
 
 def _left_out_of(folder: Path) -> Any:
-    """The same for what lies below `folder`, of which Modal gives paths relative to it, or whole ones."""
+    """Which of what lies below `folder` is not shipped, of which Modal gives paths relative to it, or whole ones."""
 
     def ignore(path: Path) -> bool:
-        inner = path.relative_to(folder) if path.is_absolute() else path
-        whole = folder / inner
-        return left_out(inner) or (whole.is_file() and whole.stat().st_size > LARGEST)
+        return stays_below(folder, path if path.is_absolute() else folder / path)
 
     return ignore
 
@@ -84,21 +61,11 @@ class Shipped:
 
         total = hashlib.sha256()
         for folder, at in sorted({**{str(ROOT / name): name for name in PACKAGES}, **self.folders}.items()):
-            ignore = _left_out_of(Path(folder))
-            for path in sorted(_files(Path(folder))):
-                if not ignore(path):
-                    total.update(f"{at}/{path.relative_to(folder)}\0".encode())
-                    total.update(hashlib.sha256(path.read_bytes()).digest())
+            for path in travelling(Path(folder)):
+                total.update(f"{at}/{path.relative_to(folder)}\0".encode())
+                total.update(hashlib.sha256(path.read_bytes()).digest())
         total.update((ROOT / "constraints.txt").read_bytes())
         return total.hexdigest()[:10]
-
-
-def _files(folder: Path) -> list[Path]:
-    found = []
-    for at, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not left_out(Path(name))]
-        found += [Path(at) / name for name in names]
-    return found
 
 
 def packages() -> list[str]:

@@ -1,12 +1,11 @@
 """The code that travels to another machine: the project's packages and the folders that this process imports from, as one zip.
 
-Installed packages stay, and so does what is hidden, made by tools, large, or by its name a secret: data travels through the store.
+Installed packages stay, and so does what `infra.travels` says.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 import sysconfig
 import zipfile
@@ -14,31 +13,21 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from infra.travels import PACKAGES, ROOT, travelling
 from pipeline.errors import UsageError
 from pipeline.named import is_installed
 from pipeline.tables import size
 
-PROJECT = Path(__file__).resolve().parents[1]
-PACKAGES = ("pipeline", "stages", "infra", "dags")
 ROOTS = "roots"
 """The folder in the zip that holds the user's folders, by number."""
-LARGE_BYTES = 8 * 2**20
-"""A file above this is data, and stays."""
 MOST_BYTES = 64 * 2**20
-MADE = ("__pycache__", "node_modules")
-MARKS = ("pyvenv.cfg", ".runs")
-"""What tells a virtual environment, or a store, from a folder of code."""
-SECRET = re.compile(
-    r"\.(pem|key|p12|pfx|kdbx)$|(^|[._-])(secret|credential|token|password)s?([._-]|$)|^id_(rsa|dsa|ecdsa|ed25519)",
-    re.I,
-)
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 def roots() -> list[Path]:
     """The folders, other than the project's own, from which this process has imported what nobody installed; as in sys.path."""
     standard = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
-    used = {place for _, place in _imported() if not any(place.is_relative_to(one) for one in standard)} - {PROJECT}
+    used = {place for _, place in _imported() if not any(place.is_relative_to(one) for one in standard)} - {ROOT}
     known = [place for place in map(Path.resolve, map(Path, sys.path)) if place in used]
     return list(dict.fromkeys([*known, *sorted(used)]))
 
@@ -75,23 +64,8 @@ class _Load:
 
     def add_below(self, name: str, folder: Path) -> None:
         """Take what of a folder is code."""
-        for place, below, found in os.walk(folder):
-            below[:] = sorted(one for one in below if not stays(Path(place) / one))
-            for path in (Path(place) / one for one in sorted(found)):
-                if not stays(path):
-                    self.add(f"{name}/{path.relative_to(folder).as_posix()}", path)
-
-
-def stays(path: Path) -> bool:
-    """Whether a file or folder is not sent: hidden, made by a tool, large, a secret by its name, an environment or a store."""
-    name = path.name
-    if name.startswith(".") or name in MADE or name.endswith((".pyc", ".egg-info")):
-        return True
-    if path.is_dir():
-        return any((path / mark).exists() for mark in MARKS)
-    return (
-        not path.is_file() or path.stat().st_size > LARGE_BYTES or (path.suffix != ".py" and bool(SECRET.search(name)))
-    )
+        for path in travelling(folder):
+            self.add(f"{name}/{path.relative_to(folder).as_posix()}", path)
 
 
 def pack(target: Path) -> None:
@@ -101,10 +75,10 @@ def pack(target: Path) -> None:
     same code makes the same bytes.
     """
     load = _Load()
-    beside = {top for top, place in _imported() if place == PROJECT}
+    beside = {top for top, place in _imported() if place == ROOT}
     for name in sorted({*PACKAGES, *beside}):
-        load.add_below(name, PROJECT / name)
-    for path in sorted(PROJECT.glob("*.py")):
+        load.add_below(name, ROOT / name)
+    for path in sorted(ROOT.glob("*.py")):
         load.add(path.name, path)
     for number, root in enumerate(roots()):
         load.add_below(f"{ROOTS}/{number:03d}", root)

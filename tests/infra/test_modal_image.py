@@ -4,27 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from infra.modal_image import PACKAGES, ROOT, Shipped, left_out, packages
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        ".env", ".git/config", ".venv/bin/python", "venv/lib/x.py", ".corpusmill/a/manifest.json", "a/__pycache__/b.pyc", "key.pem",
-        "secrets.toml", "aws-credentials.json", "my_token.txt", "id_rsa", "model.safetensors", "tokens.bin", "x.egg-info/PKG-INFO",
-    ],
-)  # fmt: skip
-def test_what_is_hidden_heavy_or_secret_stays_here(name: str) -> None:
-    assert left_out(Path(name))
-
-
-@pytest.mark.parametrize(
-    "name", ["mine.py", "stages/words.txt", "a/b/template.html", "tokens.py", "secrets.py", "rules.json"]
-)
-def test_code_and_its_small_data_are_shipped(name: str) -> None:
-    assert not left_out(Path(name))
+from infra.modal_image import Shipped, packages
+from infra.travels import PACKAGES, ROOT
 
 
 def test_a_folder_of_the_users_is_shipped_whole_and_of_ours_only_what_is_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra import shipped
+from infra.travels import LARGE_BYTES
 from pipeline import UsageError
 
 PACKS = """
@@ -52,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         (made / name).write_text("secret")
     with (made / "raw.jsonl").open("wb") as file:
-        file.truncate(shipped.LARGE_BYTES + 1)
+        file.truncate(LARGE_BYTES + 1)
     return made
 
 
