@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import secrets
 import shutil
@@ -22,10 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-from ray.autoscaler import local
-
 from infra.ray_executor import RayExecutor
+from tests.executors.growing import FAKED, grows
 from tests.s3 import S3
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,14 +37,6 @@ PATIENCE = {
     "RAY_health_check_period_ms": "1000",  # a node that gives the head no answer five times is taken for dead
     "RAY_health_check_timeout_ms": "3000",
 }
-FAKE_HEAD = "f" * 51 + "00000"
-"""The id that the head must have for Ray's fake provider of machines."""
-FAKED = {
-    "RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD,
-    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD, "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-}  # fmt: skip
-FAKE_PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
-"""By its path: what Ray needs to start it by its own name is no part of Ray's wheel."""
 NUMBERS = itertools.count()
 OWN = ("PYTHONPATH", "COVERAGE_", "COV_", "AWS_", "RAY_")
 
@@ -180,7 +169,7 @@ class Cluster:
         self.environment = {**self._shared, "XDG_CACHE_HOME": str(hidden)}
         self.head = self._started(
             self._machine(), "--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false",
-            f"--ray-client-server-port={CLIENT_PORT}", *([self._grows(kinds)] if kinds else []),
+            f"--ray-client-server-port={CLIENT_PORT}", *([grows(kinds, self._wire.folder, f"{self._wire.net}.2:{PORT}")] if kinds else []),
         )  # fmt: skip
         self.workers = [self._machine() for _ in range(workers)]
         for worker in self.workers:
@@ -210,30 +199,6 @@ class Cluster:
             if any(title(pid) == f"ray::{label}" for pid in machine.pids()):
                 return machine
         return None
-
-    def _grows(self, kinds: Mapping[str, Mapping[str, float]]) -> str:
-        """The option of `ray start` that has the head start machines of these kinds."""
-        own = {"object_store_memory": 80_000_000}
-        types = {
-            name: {"resources": {**own, **has}, "node_config": {}, "min_workers": 0, "max_workers": 1}
-            for name, has in kinds.items()
-        }
-        gcs = f"{self._wire.net}.2:{PORT}"
-        config = {
-            **yaml.safe_load((Path(local.__file__).parent / "defaults.yaml").read_text()),
-            "cluster_name": "fake", "max_workers": len(kinds), "idle_timeout_minutes": 0.1,
-            "provider": {
-                "type": "external", "module": FAKE_PROVIDER, "launch_multiple": True, "disable_node_updaters": True,
-                "head_node_id": FAKE_HEAD, "gcs_address": gcs,
-            },
-            "head_node_type": "ray.head.default",
-            "available_node_types": {
-                "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}, **types,
-            },
-        }  # fmt: skip
-        place = self._wire.folder / "autoscaling.json"
-        place.write_text(json.dumps(config))
-        return f"--autoscaling-config={place}"
 
     def _await_the_door(self) -> None:
         """Ray's server for clients is there a moment after the head says that it has started."""
