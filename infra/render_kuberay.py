@@ -11,6 +11,8 @@ USER = 1000
 """The user of our image."""
 TRIES = 3
 """Fresh clusters after one whose head was lost; each goes on from what was committed."""
+NO_STAGES = {"num-cpus": "0"}
+"""What a head is started with whose workers do the work: what holds the cluster together shares its machine with no stage."""
 
 SPOT: dict[str, tuple[str, str, bool]] = {
     "gcp": ("cloud.google.com/gke-spot", "true", True),
@@ -36,7 +38,7 @@ def kuberay(described: Described) -> str:
                 "rayVersion": described.ray,
                 "authOptions": {"mode": "token"},
                 "headGroupSpec": {
-                    "rayStartParams": {"dashboard-host": "0.0.0.0"},
+                    "rayStartParams": {"dashboard-host": "0.0.0.0", **(NO_STAGES if described.workers else {})},
                     "template": _pod(described, described.head, "ray-head", {}),
                 },
                 **({"workerGroupSpecs": [_workers(described)]} if described.workers else {}),

@@ -55,18 +55,22 @@ def test_a_field_that_kubernetes_does_not_know_is_refused(job: dict[str, Any]) -
         kuberay_schema.check(job)
 
 
-def test_workers_have_the_gpus_that_the_stages_ask_for_and_the_head_has_none(job: dict[str, Any]) -> None:
+def test_workers_have_the_gpus_that_the_stages_ask_for_and_the_head_has_none_and_runs_no_stage(
+    job: dict[str, Any],
+) -> None:
     head, worker = (pod["containers"][0]["resources"]["limits"] for pod in pods(job))
     assert worker == {"cpu": 8, "memory": "64Gi", "nvidia.com/gpu": 2}
     assert "nvidia.com/gpu" not in head
-    [group] = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    cluster = job["spec"]["rayClusterSpec"]
+    [group] = cluster["workerGroupSpecs"]
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0" and "num-cpus" not in group["rayStartParams"]
     assert (group["replicas"], group["maxReplicas"]) == (3, 3)
 
 
 def test_without_workers_the_head_has_all(tmp_path: Path) -> None:
     job = document(render("kuberay", own_dag(tmp_path), *STORE))
     cluster = job["spec"]["rayClusterSpec"]
-    assert "workerGroupSpecs" not in cluster
+    assert "workerGroupSpecs" not in cluster and "num-cpus" not in cluster["headGroupSpec"]["rayStartParams"]
     [container] = cluster["headGroupSpec"]["template"]["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 2
 
