@@ -139,7 +139,6 @@ class Wire:
         ip("-n", machine.name, "addr", "add", f"{machine.address}/24", "dev", "wire")
         for device in ("wire", "lo"):
             ip("-n", machine.name, "link", "set", device, "up")
-        ip("-n", machine.name, "route", "add", "default", "via", self.here)  # Ray looks there for its own address
 
     def close(self) -> None:
         """Kill the machines, and leave nothing of them."""
@@ -167,8 +166,11 @@ class Cluster:
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._shared = {**token, **self.s3.environment, **(FAKED if kinds else {})}
         self.environment = {**self._shared, "XDG_CACHE_HOME": str(hidden)}
-        self.head = self._started(
-            self._machine(), "--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false",
+        self.head = self._machine()
+        if kinds:  # what is started beside the head looks for its own address where the way out is
+            ip("-n", self.head.name, "route", "add", "default", "via", self._wire.here)
+        self._started(
+            self.head, "--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false",
             f"--ray-client-server-port={CLIENT_PORT}", *([grows(kinds, self._wire.folder, f"{self._wire.net}.2:{PORT}")] if kinds else []),
         )  # fmt: skip
         self.workers = [self._machine() for _ in range(workers)]

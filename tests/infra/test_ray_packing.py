@@ -83,3 +83,16 @@ def test_another_place_of_this_machine_stays_and_text_that_only_looks_like_one_g
         sides.sent(tmp_path)
     text = ["/ no such place", "/\0", "/", "relative/name", str(tmp_path / "not-yet"), "/a" * 9000]
     assert sides.sent(text) == text
+
+
+def test_the_shards_of_our_own_stages_can_be_made_elsewhere(sides: Sides) -> None:
+    from stages.dedup import Dedup
+    from stages.filter import Filter
+    from stages.kinds import Documents
+    from stages.text.packing import encode_shard
+
+    shard, given = str(sides.data / "000.txt"), Documents(sides.data)
+    calls = (Filter(documents=given)._shard, Dedup(documents=(given, given))._sign, Dedup(documents=given)._keep)
+    for call in (*calls, partial(encode_shard, tokenizer=sides.data)):
+        function, item = sides.sent([call, [0, shard, {"3": ("id", "near", 0.9)}]])
+        assert callable(function) and Path(item[1]).is_relative_to(sides.there.local)
