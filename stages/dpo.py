@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from pipeline import Context, Field, Stage, StageFailed
+from stages.devices import device
 from stages.kinds import Model, Preferences
 from stages.threads import cpus_by_threads
-from stages.work import tuning_flops
+from stages.work import tuning_flops, tuning_memory, tuning_seconds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -55,6 +56,12 @@ class Dpo(Stage[Model]):
     def flops(self) -> float | None:
         return tuning_flops(self.model, 2 * self.steps * self.batch_size, self.max_length)
 
+    def gpu_seconds(self, peak: float) -> float | None:
+        return tuning_seconds(self.model, peak, self.steps, self.flops(), low=self.precision == "bfloat16")
+
+    def gpu_memory(self) -> float | None:
+        return tuning_memory(self.model, 2 * self.batch_size, self.max_length, low=self.precision == "bfloat16")
+
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer and generation config."""
         from stages.text.origins import by_source, from_sources
@@ -93,7 +100,7 @@ class Dpo(Stage[Model]):
             )
 
         settings = self.model_dump(include=set(Recipe.__dataclass_fields__))
-        recipe = Recipe(**settings, gpu=self.resources.gpus > 0)
+        recipe = Recipe(**settings, device=device(self.resources))
         tune(self.model.path, out.path, ctx, recipe, build, measure)
         ctx.log(pairs=len(train), heldout_pairs=len(heldout))
         ctx.log(**from_sources("pairs", [by_source(row["source"] for row in train if row["source"])]))

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from pipeline import Context, Field, Stage, StageFailed
+from stages.devices import device
 from stages.kinds import Model, Tokenizer, Tokens
-from stages.model.config import matrix_parameters
+from stages.model.config import matrix_parameters, widths
 from stages.threads import cpus_by_threads
-from stages.work import pretraining_memory, training_flops
+from stages.work import eager_seconds, pretraining_memory, training_flops
 
 if TYPE_CHECKING:
     from stages.model import Llama, LlamaConfig
@@ -86,12 +87,26 @@ class Pretrain(Stage[Model]):
         """Of the updates alone: readings of the validation split are small beside them."""
         return training_flops(self.parameters(), self.steps * self.batch * self.sequence)
 
+    def gpu_seconds(self, peak: float) -> float:
+        updates = self.steps * -(-self.batch // (self.micro_batch or self.batch))
+        return updates * self.update_seconds(peak, flops=self.flops() / updates, low=self.precision == "bfloat16")
+
     def gpu_memory(self) -> float | None:
+        return self.update_memory(
+            sequence=self.sequence, batch=self.batch, micro_batch=self.micro_batch, low=self.precision == "bfloat16"
+        )
+
+    def update_seconds(self, peak: float, *, flops: float, low: bool) -> float:
+        """Seconds of an update of this model on a GPU with `peak` operations a second; `low` is in bfloat16."""
+        return eager_seconds(flops, peak, depth=self.depth, width=widths(self.depth, self.width)[0], low=low)
+
+    def update_memory(self, *, sequence: int, batch: int, low: bool, micro_batch: int = 0) -> float | None:
+        """Bytes that a GPU holds for an update of this model; None while nobody knows the size of the tokenizer."""
         if not self._vocabulary():
             return None
         return pretraining_memory(
-            self.depth, self.width, self._vocabulary(), tied=self.tied, sequence=self.sequence, batch=self.batch,
-            micro_batch=self.micro_batch, low=self.precision == "bfloat16",
+            self.depth, self.width, self._vocabulary(), tied=self.tied, sequence=sequence, batch=batch,
+            micro_batch=micro_batch, low=low,
         )  # fmt: skip
 
     def continues_until(self) -> float:
@@ -108,7 +123,6 @@ class Pretrain(Stage[Model]):
             torch.set_num_threads(before)
 
     def _train(self, folder: Path, ctx: Context) -> None:
-        import torch
 
         from stages.model import Llama
         from stages.text.tokenizer import token_bytes
@@ -116,8 +130,7 @@ class Pretrain(Stage[Model]):
 
         data, held_out = (PackedTokens(self.tokens.path, split) for split in ("train", "validation"))
         config, recipe = self._config(data), self._recipe()
-        device = "cuda" if torch.cuda.is_available() and self.resources.gpus else "cpu"
-        model = Llama(config).initialise(self.seed).to(device)
+        model = Llama(config).initialise(self.seed).to(device(self.resources))
         if resume := _resume(ctx):
             ctx.note(f"going on from {resume.stem}")
         sizes = token_bytes(self.tokenizer.path)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from pipeline import Context, Field, Stage, StageFailed
+from stages.devices import device
 from stages.kinds import Chats, Model
 from stages.threads import cpus_by_threads
-from stages.work import tuning_flops
+from stages.work import tuning_flops, tuning_memory, tuning_seconds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -44,6 +45,12 @@ class Sft(Stage[Model]):
     def flops(self) -> float | None:
         return tuning_flops(self.model, self.steps * self.batch_size, self.max_length)
 
+    def gpu_seconds(self, peak: float) -> float | None:
+        return tuning_seconds(self.model, peak, self.steps, self.flops(), low=self.precision == "bfloat16")
+
+    def gpu_memory(self) -> float | None:
+        return tuning_memory(self.model, self.batch_size, self.max_length, low=self.precision == "bfloat16")
+
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer and generation config."""
         from stages.text.tokenizer import unmarked
@@ -74,5 +81,5 @@ class Sft(Stage[Model]):
                 ) from None
 
         settings = self.model_dump(include=set(Recipe.__dataclass_fields__))
-        tune(self.model.path, out.path, ctx, Recipe(**settings, gpu=self.resources.gpus > 0), build)
+        tune(self.model.path, out.path, ctx, Recipe(**settings, device=device(self.resources)), build)
         ctx.log(chats=len(chats), epochs=self.steps * self.batch_size / len(chats))

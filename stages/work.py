@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from pipeline import Artifact
 from stages.model.config import HEAD, matrix_parameters, widths
+
+WIDTH, BEST, SINGLE = 3600, 0.4, 0.2
+"""The share of a GPU's peak that an uncompiled training reaches: its width by the first, at most the second; of that, in float32."""
+LAUNCHES, OTHERS, LAUNCH = 90, 60, 15e-6
+"""Kernels that an update launches for each block, and beside the blocks; seconds of the host for each."""
 
 
 def training_flops(parameters: float, tokens: float) -> float:
@@ -33,19 +40,49 @@ def pretraining_memory(
     return float(resting + max(computing, 4 * weights, 16 * sequence * 8 * vocabulary))
 
 
-def parameters_of(model: Artifact) -> float | None:
-    """The multiplied weights of a promised model, found by walking up to the stage that set its size; None where none did."""
+def eager_seconds(flops: float, peak: float, *, depth: int, width: int, low: bool) -> float:
+    """Seconds of one update on a GPU with `peak` operations a second in bfloat16, uncompiled as `stages.train` does it.
+
+    What is no product of matrices takes time in proportion to the width, and each launch takes some of the host's. Fitted to
+    an H200 with torch 2.11; docs/bare-gpu.md has the figures.
+    """
+    share = min(width / WIDTH, BEST) * (1.0 if low else SINGLE)
+    return max(flops / (peak * share), (LAUNCHES * depth + OTHERS) * LAUNCH)
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A stage whose settings give the size of the model that it makes, and so of each that is tuned from it."""
+
+    def parameters(self) -> int: ...
+    def update_memory(self, *, sequence: int, batch: int, low: bool) -> float | None: ...
+    def update_seconds(self, peak: float, *, flops: float, low: bool) -> float: ...
+
+
+def sized(model: Artifact) -> Sized | None:
+    """The stage that set the size of a promised model, found by walking up; None where none did, as of an adopted one."""
     producer = model.producer
-    while producer is not None:
-        sized = getattr(producer, "parameters", None)
-        if callable(sized):
-            return float(sized())
+    while producer is not None and not isinstance(producer, Sized):
         above = getattr(producer, "model", None)
         producer = above.producer if isinstance(above, Artifact) else None
-    return None
+    return producer
 
 
 def tuning_flops(model: Artifact, examples: int, longest: int) -> float | None:
     """The arithmetic of fine-tuning on so many examples of at most `longest` tokens, as if all were that long."""
-    parameters = parameters_of(model)
-    return None if parameters is None else training_flops(parameters, examples * longest)
+    known = sized(model)
+    return None if known is None else training_flops(known.parameters(), examples * longest)
+
+
+def tuning_seconds(model: Artifact, peak: float, updates: int, flops: float | None, *, low: bool) -> float | None:
+    """Seconds of so many updates, of `flops` together, on a GPU with `peak` operations a second in bfloat16."""
+    known = sized(model)
+    return (
+        None if known is None or flops is None else updates * known.update_seconds(peak, flops=flops / updates, low=low)
+    )
+
+
+def tuning_memory(model: Artifact, batch: int, longest: int, *, low: bool) -> float | None:
+    """Bytes that a GPU holds at most while `batch` examples of `longest` tokens make an update of the model."""
+    known = sized(model)
+    return None if known is None else known.update_memory(sequence=longest, batch=batch, low=low)
