@@ -67,7 +67,15 @@ NOT_BELOW = re.compile(r"/(test_documents|infra/test_(mlflow|serving|truth|ui)\w
 
 
 LONGEST = (
-    *("test_nodes.py", "test_chaos.py", "test_chain.py", "test_documents.py", "test_secrets.py", "test_contract.py"),
+    *(
+        "test_nodes.py",
+        "test_autoscaled.py",
+        "test_chaos.py",
+        "test_chain.py",
+        "test_documents.py",
+        "test_secrets.py",
+        "test_contract.py",
+    ),
     *(
         "test_modal_executor.py",
         "test_serving.py",
