@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
-import uuid
 from pathlib import Path
 
 import pytest
 
-from pipeline.store import Store
 from tests.executors.helpers import words_in
 from tests.modal_servicer.service import Service
-from tests.on_modal import a_trace, until, why_not
+from tests.on_modal import Home, a_trace, until, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -28,49 +23,16 @@ def words(*, trace: str = "", letters: str = "abcdef") -> Dag:
     first = Slow(words=tuple(letters), trace=trace, label="first")
     return Dag(Upper(words=first.out), Upper(words=Say(words=("beside",)).out, label="beside", limit=9))
 """
-PLAIN = "from pipeline.cli import main; main()"
-
-
-class Home:
-    """A person's folder, with a dag in it and a Volume on Modal of its own."""
-
-    def __init__(self, folder: Path, service: Service) -> None:
-        self.folder = folder
-        self.environment = {**os.environ, **service.environment, "CORPUSMILL_MODAL_VOLUME": f"v{uuid.uuid4().hex[:10]}"}
-        (folder / "mine.py").write_text(DAG)
-
-    @property
-    def store(self) -> Store:
-        return Store(str(self.folder / ".corpusmill"))
-
-    def begin(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", PLAIN, *words], cwd=self.folder, env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    def said(self, *words: str, code: int = 0) -> str:
-        process = self.begin(*words)
-        out, err = process.communicate(timeout=240)
-        assert process.returncode == code, out + err
-        assert "Traceback" not in out + err
-        return out + err
-
-    def detached(self, *words: str) -> str:
-        said = self.said("run", "mine.py:words", *words, "--on", "modal", "--detach", "--tracker", "none")
-        found = re.search(r"corpusmill attach (\S+)", said)
-        assert found, said
-        return found[1]
 
 
 @pytest.fixture
 def home(tmp_path: Path, modal_service: Service) -> Home:
-    return Home(tmp_path, modal_service)
+    return Home(tmp_path, modal_service, DAG)
 
 
 def test_a_detached_run_survives_who_began_it_and_who_follows_it(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
-        run = home.detached(f"trace={trace}")
+        run = home.detached("words", f"trace={trace}")
         follower = home.begin("attach", run, "--tracker", "none")
         until(lambda: len(words_in(trace)) >= 2)
         os.kill(follower.pid, signal.SIGKILL)
@@ -88,7 +50,7 @@ def test_a_detached_run_survives_who_began_it_and_who_follows_it(home: Home, mod
 
 def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
-        run = home.detached(f"trace={trace}", f"letters={'abcdefgh' * 20}")
+        run = home.detached("words", f"trace={trace}", f"letters={'abcdefgh' * 20}")
         until(lambda: len(words_in(trace)) >= 2)
         assert "stopped" in home.said("attach", run, "--stop")
         modal_service.wait(lambda: not modal_service.running, 40)
@@ -99,7 +61,7 @@ def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_se
 
 def test_a_driver_whose_machine_is_taken_back_goes_on_where_it_was(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
-        run = home.detached(f"trace={trace}")
+        run = home.detached("words", f"trace={trace}")
         until(lambda: len(words_in(trace)) >= 2)
         assert modal_service.preempt("drive") == 1
         assert "4 finished" in home.said("attach", run, "--tracker", "none")
