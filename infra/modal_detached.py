@@ -12,7 +12,7 @@ import sys
 
 from infra.modal_app import app
 from infra.modal_desk import MIB, shipped_for, there
-from infra.modal_driver import DRIVER
+from infra.modal_driver import in_hand
 from infra.modal_faults import explained
 from infra.modal_image import Shipped
 from infra.modal_names import NAME, needs_secret, secrets, volume_name, volume_of
@@ -113,10 +113,7 @@ def over(handle: Handle, far: Store) -> str:
 
 
 def _last_call(handle: Handle, far: Store) -> str:
-    try:
-        return str(json.loads(far.files.read(f".runs/{_run(handle)}/{DRIVER}"))["call"])
-    except (FileNotFoundError, ValueError, KeyError):
-        return handle.words["call"]
+    return in_hand(far, _run(handle)) or handle.words["call"]
 
 
 def _run(handle: Handle) -> str:

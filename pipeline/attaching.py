@@ -98,7 +98,7 @@ def _follow(
     watcher: Watcher,
     mirror: Mirror | None,
 ) -> None:
-    ends, dead = Ends(carrier.there if carrier else store, run), 0
+    ends, dead, over = Ends(carrier.there if carrier else store, run), 0, ""
     while len(outcome.states) < len(outcome.plan.entries):
         over = hands.over(handle)
         last = ends.last() if over else None
@@ -123,7 +123,7 @@ def _follow(
         if why:
             _ended(outcome, watcher, label, End(state="stopped", fault=f"stage {label!r} was stopped: {why}"))
         else:
-            fault = f"stage {label!r}: its driver is gone ({hands.over(handle)})"
+            fault = f"stage {label!r}: its driver is gone ({over})"
             _ended(outcome, watcher, label, End(state="failed", fault=fault))
 
 

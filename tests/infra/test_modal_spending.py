@@ -49,7 +49,9 @@ def stopped_in_time(home: Home, run: str, trace: Path) -> None:
 
 def test_a_run_that_is_driven_from_here_stops_at_its_limit(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
-        said = home.said("run", "mine.py:costly", f"trace={trace}", "--on", "modal", *LIMIT, "--tracker", "none", code=3)
+        said = home.said(
+            "run", "mine.py:costly", f"trace={trace}", "--on", "modal", *LIMIT, "--tracker", "none", code=3
+        )
         assert TOLD in said and "raise the limit" in said
         modal_service.wait(lambda: not modal_service.running, 10)
         stopped_in_time(home, ledger.runs(home.store)[0], trace)
