@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 
+from infra import modal_prices
 from infra.modal_app import app
 from infra.modal_desk import MIB, shipped_for, there
 from infra.modal_driver import in_hand
@@ -33,6 +34,7 @@ def deployed(shipped: Shipped, volume: str) -> str:
     """The name of the app with this code, which is deployed where it is not yet."""
     import modal
 
+    modal_prices.refresh()
     name = app_name(shipped, volume)
     with explained("could not deploy the app"):
         try:
