@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
+import uuid
 from typing import Any
 
 import pytest
 
 from infra.modal_calls import Calls
+from infra.modal_driver import DRIVER, drive, in_hand
 from pipeline.job import Job
+from pipeline.store import Store
 from tests.pipeline.toys import Say
 
 pytest.importorskip("modal")
@@ -51,3 +55,10 @@ def test_a_call_is_waited_for_no_longer_than_its_driver_lives() -> None:
     began = time.monotonic()
     assert "it was stopped" in Calls(Spawning, until=began + 0.3).made(Job.of(Say(), [], run="r", store="s"), [])
     assert time.monotonic() - began < 2
+
+
+def test_a_driver_that_is_started_again_though_it_handed_its_run_over_leaves_it_alone() -> None:
+    store = Store(f"memory://{uuid.uuid4().hex}/store")
+    store.files.replace(f".runs/r/{DRIVER}", json.dumps({"call": "fc-the-next"}).encode())
+    assert not drive("r", store.url, "app", "", before="fc-the-first")
+    assert in_hand(store, "r") == "fc-the-next"
