@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dags.quickstart_summary import summary
-from pipeline import Dag
+from pipeline import Dag, Resources
 from stages.chat_documents import ChatDocuments
 from stages.collect import Collect
 from stages.collect_facts import CollectFacts
@@ -35,19 +35,21 @@ TALK = Source(
 )
 
 
-def quickstart(*, steps: int = 300, depth: int = 4, seed: int = 0) -> Dag:
+def quickstart(*, steps: int = 300, depth: int = 4, seed: int = 0, gpu: str = "") -> Dag:
     """Pages of Python's documentation, tales and talk to a small chat model that knows some facts.
 
-    `steps` counts the updates of pretraining, `depth` the model's blocks; `seed` orders data and starts weights.
+    `steps` counts the updates of pretraining, `depth` the model's blocks; `seed` orders data and starts weights. `gpu` is
+    the type of GPU, as in H100, that pretraining, SFT and DPO ask for; without it they train on CPUs.
     """
+    training = Resources(gpu=gpu)
     facts = CollectFacts(capitals=50)
     read = Dedup(documents=_documents()).out, ChatDocuments(chats=facts.out, seed=seed).out
     tokenizer = TrainTokenizer(documents=read, vocab_size=4096)
     tokens = Encode(documents=read, tokenizer=tokenizer.out, repeat={"tales": 4, "chats": 16}, seed=seed)
-    base = Pretrain(tokens=tokens.out, tokenizer=tokenizer.out, depth=depth, steps=steps, seed=seed)
-    sft = Sft(model=base.out, chats=facts.out, steps=500, seed=seed)
+    base = Pretrain(tokens=tokens.out, tokenizer=tokenizer.out, depth=depth, steps=steps, seed=seed, resources=training)
+    sft = Sft(model=base.out, chats=facts.out, steps=500, seed=seed, resources=training)
     preferences = CollectPreferences(model=sft.out, chats=facts.out, questions=512, temperature=1.5, seed=seed)
-    dpo = Dpo(model=sft.out, preferences=preferences.out, steps=50, learning_rate=5e-5, seed=seed)
+    dpo = Dpo(model=sft.out, preferences=preferences.out, steps=50, learning_rate=5e-5, seed=seed, resources=training)
     small = Quantize(model=dpo.out, tokens=tokens.out)
     questions = tuple(Question(**question._asdict()) for question in DEMO_QUESTIONS)
     return Dag(

@@ -18,6 +18,7 @@ from typing import Any
 
 from infra.finding import Finding
 from pipeline.errors import CorpusmillError
+from pipeline.machine_load import gpu_count
 from pipeline.tables import duration, size
 
 CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
@@ -105,7 +106,7 @@ def torch(deep: bool) -> list[Finding]:
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return [Finding("torch", "warn", "not installed", "pip install -c constraints.txt torch")]
-    cards = sorted(Path("/dev").glob("nvidia[0-9]*"))
+    cards = gpu_count()
     cuda = _built_for(Path(spec.origin).with_name("version.py"))
     said = f"{version('torch')}, built for " + (f"CUDA {cuda}" if cuda else "CPUs")
     if not cards and not deep:
@@ -115,7 +116,7 @@ def torch(deep: bool) -> list[Finding]:
             Finding(
                 "torch",
                 "fail",
-                f"{said}, but there are {len(cards)} GPUs",
+                f"{said}, but there are {cards} GPUs",
                 "pip install torch from an index with CUDA builds",
             )
         ]
@@ -134,7 +135,7 @@ def torch(deep: bool) -> list[Finding]:
         return [
             Finding("torch", "fail", f"{said}; a product of matrices is wrong", "see OPENBLAS_CORETYPE and the like")
         ]
-    return [Finding("torch", "ok", said), *_devices(tried["devices"], len(cards))]
+    return [Finding("torch", "ok", said), *_devices(tried["devices"], cards)]
 
 
 def _devices(devices: list[list[Any]], cards: int) -> Iterator[Finding]:

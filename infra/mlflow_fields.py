@@ -62,7 +62,7 @@ def manifest_tags(manifest: Manifest) -> dict[str, str]:
         source=manifest.source,
         executor=manifest.executor,
         machine=manifest.machine,
-        gpu=_gpu(manifest.resources),
+        gpu=_gpu(manifest),
         cost=cost.model_dump(exclude_none=True),
         lost=manifest.lost.model_dump(exclude_none=True) if manifest.lost.wall_seconds else None,
         idle=manifest.idle.model_dump(exclude_none=True) if manifest.idle.wall_seconds else None,
@@ -73,10 +73,11 @@ def manifest_tags(manifest: Manifest) -> dict[str, str]:
     )
 
 
-def _gpu(resources: Mapping[str, Any]) -> str:
-    """The GPUs that an attempt held, as ``8 × H100``; empty on CPUs."""
-    number = resources.get("gpus") or 0
-    return " × ".join(part for part in (f"{number:g}", resources.get("gpu") or "") if part) if number else ""
+def _gpu(manifest: Manifest) -> str:
+    """The GPUs that an attempt held, as ``8 × NVIDIA H100 80GB HBM3``, or as it asked for them; empty on CPUs."""
+    number = manifest.resources.get("gpus") or 0
+    name = manifest.machine.get("gpu") or manifest.resources.get("gpu") or ""
+    return " × ".join(part for part in (f"{number:g}", name) if part) if number else ""
 
 
 def manifest_metrics(manifest: Manifest) -> dict[str, float]:

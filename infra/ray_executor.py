@@ -13,7 +13,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from importlib.util import find_spec
-from pathlib import Path
 
 from infra.ends import ended, manifest_in
 from infra.kept import RayHost, begun
@@ -21,6 +20,7 @@ from pipeline.errors import AGAIN, CorpusmillError, StageFailed, UsageError
 from pipeline.executor import check_room
 from pipeline.job import Job
 from pipeline.machine import machine
+from pipeline.machine_load import gpu_count
 from pipeline.manifest import Manifest
 from pipeline.resources import Resources
 
@@ -48,7 +48,7 @@ class RayExecutor:
             raise UsageError("the ray executor needs the package 'ray'", mend="pip install 'corpusmill[ray]'")
         self.address, self.remote = address, bool(address)
         self.cpus = cpus or int(machine()["cpus"])
-        self.gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+        self.gpus = gpu_count()
         self.memory = float(machine()["memory_gib"])
         mine = {"cpus": self.cpus, "gpus": self.gpus, "memory_gib": self.memory}
         self.room: Mapping[str, float] = {} if address else mine  # a cluster may get what it does not have

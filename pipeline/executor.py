@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import UsageError
+from pipeline.machine_load import gpu_count
 from pipeline.manifest import Manifest
 from pipeline.resources import Resources
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 NO_ROOM: Mapping[str, float] = {}
-UNITS = {"cpus": "CPU cores", "gpus": "GPUs", "memory_gib": "GiB of memory"}
+UNITS = {"cpus": "CPU core", "gpus": "GPU", "memory_gib": "GiB of memory"}
 
 
 class Executor(Protocol):
@@ -75,9 +76,11 @@ def check_room(room: Mapping[str, float], label: str, asked: Mapping[str, Any]) 
     """Raise UsageError where the stage `label` asks for more than there is."""
     for name, has in room.items():
         if asked.get(name, 0) > has:
+            many = "" if asked[name] == 1 or name == "memory_gib" else "s"
+            less = f"give it resources=Resources({name}={has:g})" if has else "leave it out of its resources"
             raise UsageError(
-                f"stage {label!r} asks for {asked[name]:g} {UNITS[name]}, but this machine has {has:g}",
-                mend=f"give it resources=Resources({name}={has:g}), or run it on a larger machine",
+                f"stage {label!r} asks for {asked[name]:g} {UNITS[name]}{many}, but this machine has {has:g}",
+                mend=f"{less}, or run it on a larger machine, as with --on modal",
             )
 
 
@@ -108,9 +111,9 @@ class Inline:
 
     name = "inline"
     remote = carries = False
-    room = NO_ROOM
 
     def __init__(self, address: str = "") -> None:
+        self.room: Mapping[str, float] = {"gpus": gpu_count()}
         if address:
             raise UsageError(f"inline is this process, and has no address: {address!r}", mend="write --on inline")
 

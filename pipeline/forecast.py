@@ -16,9 +16,6 @@ from pipeline.resources import Resources
 from pipeline.stage import Stage
 from pipeline.tables import duration
 
-UTILIZATION = 0.4
-"""Share of a GPU's peak that training is expected to reach; well-tuned dense models reach 33 to 46 percent."""
-
 
 class Forecast(BaseModel):
     """Wall seconds and dollars to expect, None where unknown, and what that rests on."""
@@ -53,10 +50,11 @@ def forecast(
         basis = f"last run{why}" + (f", {share:.0%} of it left" if share < 1 else "") + _less(done)
         return Forecast(seconds=seconds, dollars=_price(stage.resources, seconds), basis=basis)
     speed = peak_flops(stage.resources)
-    if work is None or speed is None:
+    expected = None if speed is None else stage.gpu_seconds(speed)
+    if work is None or speed is None or not expected:
         return Forecast()
-    seconds = max(work * share / (speed * UTILIZATION) - done, 0.0)
-    basis = f"declared work at {UTILIZATION:.0%} of {stage.resources.gpu}'s peak{_less(done)}"
+    seconds = max(expected * share - done, 0.0)
+    basis = f"declared work at {work / expected / speed:.0%} of {stage.resources.gpu}'s peak{_less(done)}"
     return Forecast(seconds=seconds, dollars=_price(stage.resources, seconds), basis=basis)
 
 

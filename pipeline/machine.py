@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.machine_load import gpu_names
 from pipeline.manifest import Cost
 from pipeline.prices import hourly
 from pipeline.resources import Resources
@@ -23,12 +24,14 @@ def environment() -> dict[str, str]:
 
 
 def machine(resources: Resources | None = None) -> dict[str, Any]:
-    """Cores that this process may use, and GiB of memory; the price of what is held of `resources`, where it is known."""
+    """Cores that this process may use, and GiB of memory; of what is held of `resources`, the price, and which GPUs they are."""
     price = hourly(resources) if resources else None
+    gpus = gpu_names()[: resources.gpus] if resources and resources.gpus else []
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(memory, 1),
+        **({"gpu": ", ".join(sorted(set(gpus)))} if gpus else {}),
         **({} if price is None else {"dollars_per_hour": price}),
     }
 

@@ -57,6 +57,11 @@ class _Gpu:
     def __init__(self, library: ctypes.CDLL, handle: ctypes.c_void_p) -> None:
         self._library, self._handle = library, handle
 
+    def name(self) -> str:
+        """As the driver calls it, for example ``NVIDIA H100 80GB HBM3``; empty where it does not say."""
+        name = ctypes.create_string_buffer(96)  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
+        return name.value.decode() if self._library.nvmlDeviceGetName(self._handle, name, 96) == 0 else ""
+
     def now(self) -> dict[str, float]:
         use, memory = (ctypes.c_uint * 2)(), (ctypes.c_ulonglong * 3)()  # GPU and bus, in per cent; total, free, used
         found = {}
@@ -75,6 +80,18 @@ def _gpus() -> list[_Gpu]:
         if library.nvmlInit_v2() == 0 and library.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0:
             return [_Gpu(library, handle) for handle in _handles(library, count.value)]
     return []
+
+
+def gpu_names() -> list[str]:
+    """The GPUs that this process may use, as the driver calls them; none where there is no driver."""
+    with contextlib.suppress(AttributeError):
+        return [name for gpu in _gpus() if (name := gpu.name())]
+    return []
+
+
+def gpu_count() -> int:
+    """NVIDIA's GPUs in this machine, by their device files: no library is asked, nothing is started."""
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def _handles(library: ctypes.CDLL, count: int) -> Iterator[ctypes.c_void_p]:

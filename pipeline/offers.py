@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.dag import Dag
 from pipeline.entry import Entry
-from pipeline.forecast import UTILIZATION, Forecast, forecast, known_sum
+from pipeline.forecast import Forecast, forecast, known_sum
 from pipeline.machine import machine
 from pipeline.moving import HERE
 from pipeline.plan import Plan
@@ -167,7 +167,6 @@ def _basis(found: Iterable[Offer]) -> list[str]:
     lines = [f"dollars: {prices().source}, and your own price file"]
     if any(basis.startswith("declared work") for basis in expected):
         lines.append(
-            f"where no run on such a GPU is on record, the declared work at {UTILIZATION:.0%} of its peak in bfloat16, which small "
-            "models do not reach"
+            "where no run on such a GPU is on record, the declared work at the share of its peak in bfloat16 that the stage expects"
         )
     return lines

@@ -24,6 +24,9 @@ A = TypeVar("A", bound=Artifact, covariant=True)
 NOT_IDENTITY = ("label", "resources")
 """Fields of every stage that say how it is shown and where it runs, and never enter its key."""
 
+UTILIZATION = 0.4
+"""Share of a GPU's peak that work is expected to reach, of which a stage says no more; large dense models reach 33 to 46 percent."""
+
 DEEPEST = 64
 """How deep lists and dicts may be nested in a setting."""
 
@@ -99,6 +102,11 @@ class Stage(BaseModel, Generic[A]):
         The plan expects time in proportion to it, and to the bytes of the inputs where it is None.
         """
         return None
+
+    def gpu_seconds(self, peak: float) -> float | None:
+        """Seconds of `run` where no run on such GPUs tells; `peak` is what they can do together, in bfloat16 operations a second."""
+        work = self.flops()
+        return None if work is None else work / (peak * UTILIZATION)
 
     def gpu_memory(self) -> float | None:
         """Bytes that `run` holds at most on one GPU, as far as settings tell before anything is built; None where they do not."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from pipeline import Context, Field, Stage, StageFailed
+from stages.devices import device
 from stages.kinds import Model, Preferences
 from stages.threads import cpus_by_threads
-from stages.work import tuning_flops
+from stages.work import Tuning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -53,7 +54,17 @@ class Dpo(Stage[Model]):
     _cpus = model_validator(mode="before")(cpus_by_threads)
 
     def flops(self) -> float | None:
-        return tuning_flops(self.model, 2 * self.steps * self.batch_size, self.max_length)
+        return self._tuning().flops()
+
+    def gpu_seconds(self, peak: float) -> float | None:
+        return self._tuning().seconds(peak)
+
+    def gpu_memory(self) -> float | None:
+        return self._tuning().memory()
+
+    def _tuning(self) -> Tuning:
+        low = self.precision == "bfloat16"
+        return Tuning(self.model, self.steps, 2 * self.batch_size, self.max_length, low)
 
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer and generation config."""
@@ -93,7 +104,7 @@ class Dpo(Stage[Model]):
             )
 
         settings = self.model_dump(include=set(Recipe.__dataclass_fields__))
-        recipe = Recipe(**settings, gpu=self.resources.gpus > 0)
+        recipe = Recipe(**settings, device=device(self.resources))
         tune(self.model.path, out.path, ctx, recipe, build, measure)
         ctx.log(pairs=len(train), heldout_pairs=len(heldout))
         ctx.log(**from_sources("pairs", [by_source(row["source"] for row in train if row["source"])]))

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from pipeline import Context, Field, Stage, StageFailed
+from stages.devices import device
 from stages.kinds import Model, Tokenizer, Tokens
-from stages.model.config import matrix_parameters
 from stages.threads import cpus_by_threads
-from stages.work import pretraining_memory, training_flops
+from stages.work import Size, pretraining_memory
 
 if TYPE_CHECKING:
     from stages.model import Llama, LlamaConfig
@@ -73,25 +73,26 @@ class Pretrain(Stage[Model]):
 
     _cpus = model_validator(mode="before")(cpus_by_threads)
 
-    def parameters(self) -> int:
-        """Weights that each token is multiplied with; those of the output only where the tokenizer's size is known."""
-        return matrix_parameters(self.depth, self.width, self._vocabulary())
-
-    def _vocabulary(self) -> int:
-        """The size of the tokenizer, where the stage that makes it says so before it is made; else 0."""
+    def size(self) -> Size:
+        """Of the model; the vocabulary where the stage that makes the tokenizer says it before it is made."""
         known = getattr(self.tokenizer.producer, "vocab_size", 0)
-        return known if isinstance(known, int) else 0
+        return Size(self.depth, self.width, known if isinstance(known, int) else 0, self.tied)
 
     def flops(self) -> float:
         """Of the updates alone: readings of the validation split are small beside them."""
-        return training_flops(self.parameters(), self.steps * self.batch * self.sequence)
+        return self.size().flops(self.steps * self.batch * self.sequence)
+
+    def gpu_seconds(self, peak: float) -> float:
+        parts = -(-self.batch // (self.micro_batch or self.batch))
+        tokens = self.batch * self.sequence / parts
+        return self.steps * parts * self.size().seconds(tokens, peak, low=self.precision == "bfloat16")
 
     def gpu_memory(self) -> float | None:
-        if not self._vocabulary():
+        if not self.size().vocabulary:
             return None
         return pretraining_memory(
-            self.depth, self.width, self._vocabulary(), tied=self.tied, sequence=self.sequence, batch=self.batch,
-            micro_batch=self.micro_batch, low=self.precision == "bfloat16",
+            self.size(), sequence=self.sequence, batch=self.batch, micro_batch=self.micro_batch,
+            low=self.precision == "bfloat16",
         )  # fmt: skip
 
     def continues_until(self) -> float:
@@ -108,7 +109,6 @@ class Pretrain(Stage[Model]):
             torch.set_num_threads(before)
 
     def _train(self, folder: Path, ctx: Context) -> None:
-        import torch
 
         from stages.model import Llama
         from stages.text.tokenizer import token_bytes
@@ -116,8 +116,7 @@ class Pretrain(Stage[Model]):
 
         data, held_out = (PackedTokens(self.tokens.path, split) for split in ("train", "validation"))
         config, recipe = self._config(data), self._recipe()
-        device = "cuda" if torch.cuda.is_available() and self.resources.gpus else "cpu"
-        model = Llama(config).initialise(self.seed).to(device)
+        model = Llama(config).initialise(self.seed).to(device(self.resources))
         if resume := _resume(ctx):
             ctx.note(f"going on from {resume.stem}")
         sizes = token_bytes(self.tokenizer.path)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from pipeline import Context, Field, Stage, StageFailed
+from stages.devices import device
 from stages.kinds import Chats, Model
 from stages.threads import cpus_by_threads
-from stages.work import tuning_flops
+from stages.work import Tuning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -42,7 +43,17 @@ class Sft(Stage[Model]):
     _cpus = model_validator(mode="before")(cpus_by_threads)
 
     def flops(self) -> float | None:
-        return tuning_flops(self.model, self.steps * self.batch_size, self.max_length)
+        return self._tuning().flops()
+
+    def gpu_seconds(self, peak: float) -> float | None:
+        return self._tuning().seconds(peak)
+
+    def gpu_memory(self) -> float | None:
+        return self._tuning().memory()
+
+    def _tuning(self) -> Tuning:
+        low = self.precision == "bfloat16"
+        return Tuning(self.model, self.steps, self.batch_size, self.max_length, low)
 
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer and generation config."""
@@ -74,5 +85,5 @@ class Sft(Stage[Model]):
                 ) from None
 
         settings = self.model_dump(include=set(Recipe.__dataclass_fields__))
-        tune(self.model.path, out.path, ctx, Recipe(**settings, gpu=self.resources.gpus > 0), build)
+        tune(self.model.path, out.path, ctx, Recipe(**settings, device=device(self.resources)), build)
         ctx.log(chats=len(chats), epochs=self.steps * self.batch_size / len(chats))

@@ -47,12 +47,11 @@ class Recipe:
     seed: int
     threads: int
     precision: str
-    gpu: bool = False
-    """Whether the stage asked for a GPU; without that none is taken."""
+    device: str = "cpu"
+    """``cuda`` where the stage asked for a GPU; without that none is taken."""
 
     def arguments(self, folder: Path) -> dict[str, Any]:
         """The arguments of a TRL config: no reports, no bars, no saves but those that `_Watch` asks for."""
-        import torch
 
         return {
             "output_dir": str(folder),
@@ -67,7 +66,7 @@ class Recipe:
             "max_length": self.max_length,
             "seed": self.seed,
             "data_seed": self.seed,
-            "use_cpu": not (self.gpu and torch.cuda.is_available()),
+            "use_cpu": self.device == "cpu",
             "bf16": self.precision == "bfloat16",
             "fp16": False,
             "gradient_checkpointing": False,

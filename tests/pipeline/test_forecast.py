@@ -10,12 +10,13 @@ import pytest
 from pipeline import Artifact, Context, Dag, Resources, Stage
 from pipeline.accounts import plan_lines
 from pipeline.executor import Inline
-from pipeline.forecast import UTILIZATION, forecast, makespan
+from pipeline.forecast import forecast, makespan
 from pipeline.manifest import Cost, Manifest
 from pipeline.plan import plan
 from pipeline.prices import prices
 from pipeline.run import run
 from pipeline.spent import Session
+from pipeline.stage import UTILIZATION
 from pipeline.store import Store
 from tests.pipeline.toys import Say, Upper, Words
 

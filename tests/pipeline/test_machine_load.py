@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.machine_load import Load
+from pipeline import Resources
+from pipeline.machine import machine
+from pipeline.machine_load import Load, gpu_names
 from pipeline.spent import Spent
 
 MACHINE = {"cpu_utilization_percentage", "system_memory_usage_megabytes", "system_memory_usage_percentage"}
@@ -71,6 +73,11 @@ class Library:
         return 0
 
     @staticmethod
+    def nvmlDeviceGetName(handle: Any, name: Any, size: int) -> int:
+        name.value = f"NVIDIA H{handle.value}00".encode()
+        return 0
+
+    @staticmethod
     def nvmlDeviceGetUtilizationRates(handle: Any, use: Any) -> int:
         use._obj[0] = 10 * handle.value
         return 0
@@ -90,3 +97,11 @@ def test_each_gpu_that_may_be_used_is_told_by_its_place_among_them(monkeypatch: 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     one = Load().now()
     assert one["gpu_0_utilization_percentage"] == 20 and "gpu_1_utilization_percentage" not in one
+
+
+def test_the_record_names_the_gpus_that_were_held_and_none_that_were_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpu_names() == ["NVIDIA H100", "NVIDIA H200"]
+    assert machine(Resources(gpus=1))["gpu"] == "NVIDIA H100"
+    assert "gpu" not in machine(Resources()) and "gpu" not in machine()

@@ -9,7 +9,6 @@ import pytest
 
 from pipeline import Artifact, Context, Dag, Resources, Stage
 from pipeline.executor import Inline
-from pipeline.forecast import UTILIZATION
 from pipeline.machine import machine
 from pipeline.offers import Offer, offer_lines, offers
 from pipeline.places import Places
@@ -18,6 +17,7 @@ from pipeline.prices import LISTED, prices
 from pipeline.request import Request
 from pipeline.run import run
 from pipeline.selection import select
+from pipeline.stage import UTILIZATION
 from pipeline.store import Store
 from tests.executors.far import Far
 from tests.pipeline.toys import Say, Words
@@ -79,7 +79,7 @@ def test_what_nobody_knows_is_unknown_and_no_yes(tmp_path: Path) -> None:
     assert lines[0].split() == ["place", "expected", "dollars", "fits"]
     assert lines[1].split() == ["here", "unknown", "unknown", "unknown", "of", "trains"]
     assert lines[-3] == "compared: trains; 1 other stays where it is (time unknown)"
-    assert "40% of its peak in bfloat16" in lines[-1]
+    assert "the share of its peak in bfloat16" in lines[-1]
 
 
 def test_of_several_stages_the_sum_is_told_and_the_one_that_does_not_fit(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -170,9 +169,11 @@ def test_a_run_that_is_stopped_is_told_to_the_trackers_as_stopped(tmp_path: Path
 
 def test_what_no_machine_can_be_given_is_refused_before_anything_starts(tmp_path: Path) -> None:
     class Small(Inline):
-        room: ClassVar = {"gpus": 0.0}
+        def __init__(self) -> None:
+            super().__init__()
+            self.room = {"gpus": 0}
 
     dag = Dag(Upper(words=Say().out, resources=Resources(gpus=1)))
-    with pytest.raises(UsageError, match="stage 'upper' asks for 1 GPUs, but this machine has 0\n.*larger machine"):
+    with pytest.raises(UsageError, match="stage 'upper' asks for 1 GPU, but this machine has 0\n.*--on modal"):
         run(dag, Store(str(tmp_path / "store")), name="toys", dials={}, executor=Small)
     assert not (tmp_path / "store").exists(), "nothing was built, and no run is on record"

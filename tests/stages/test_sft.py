@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from pipeline import Context, StageFailed
 from pipeline.workspace import Workspace
@@ -90,7 +89,7 @@ def test_no_library_version_and_no_unasked_gpu_enter_the_result(tmp_path: Path, 
         assert "transformers_version" not in json.loads((out.path / name).read_text())
     recipe = trainer.Recipe(1, 1, 1e-3, 0.0, 16, 0, 1, "float32")
     assert recipe.arguments(tmp_path)["use_cpu"] is True
-    assert dataclasses.replace(recipe, gpu=True).arguments(tmp_path)["use_cpu"] is not torch.cuda.is_available()
+    assert dataclasses.replace(recipe, device="cuda").arguments(tmp_path)["use_cpu"] is False
 
 
 def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
