@@ -98,7 +98,7 @@ def _follow(
     watcher: Watcher,
     mirror: Mirror | None,
 ) -> None:
-    ends, dead = Ends(carrier.there if carrier else store, run), 0
+    ends, dead, over = Ends(carrier.there if carrier else store, run), 0, ""
     while len(outcome.states) < len(outcome.plan.entries):
         over = hands.over(handle)
         last = ends.last() if over else None
@@ -115,12 +115,15 @@ def _follow(
         if not new:
             time.sleep(LOOK_SECONDS)
     left = [label for label in outcome.plan.entries if label not in outcome.states]
+    why = store.stop_asked(run) or (carrier.there.stop_asked(run) if carrier else "")  # a job may have asked, there
+    if left and not why:
+        with contextlib.suppress(CorpusmillError):
+            hands.cancel(handle)  # nobody hands on what its jobs make: they are not to spend on
     for label in left:
-        why = store.stop_asked(run)
         if why:
             _ended(outcome, watcher, label, End(state="stopped", fault=f"stage {label!r} was stopped: {why}"))
         else:
-            fault = f"stage {label!r}: its driver is gone ({hands.over(handle)})"
+            fault = f"stage {label!r}: its driver is gone ({over})"
             _ended(outcome, watcher, label, End(state="failed", fault=fault))
 
 

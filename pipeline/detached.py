@@ -25,10 +25,9 @@ from pipeline.executor import Executor, done
 from pipeline.job import Job
 from pipeline.ledger import HANDLE
 from pipeline.manifest import Manifest
+from pipeline.spending import Spending
 from pipeline.store import Store, place_of
-from pipeline.telling import Teller
 from pipeline.tracker import EndRecord, State
-from pipeline.watching import Watcher
 
 GRAPH, PLAN = "graph.json", "plan.json"
 POLL_SECONDS = 0.5
@@ -116,23 +115,24 @@ def drive(graph: Graph, executor: Executor, until: float = float("inf")) -> bool
 
     for label in graph.known:
         states[label] = "cached"
-    with Watcher(store, graph.run, [job.label for job in graph.jobs], _nobody(), None, graph.max_cost):
-        for job in graph.jobs:
-            known = _end(store, graph.run, job.label)
-            if known:
-                futures[job.label] = _of(known)
-                ended(job.label, known)
-            else:
-                futures[job.label] = executor.submit(job, [futures[parent] for parent in job.parents])
-        while left := {label: future for label, future in futures.items() if label not in states}:
-            if time.monotonic() > until:
-                return False
-            wait(left.values(), timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
-            for label, future in left.items():
-                if future.done() and all(parent in states for parent in parents[label]):
-                    end = _told(graph.run, future, [states[parent] for parent in parents[label]])
-                    store.files.create(f".runs/{graph.run}/ends/{label}.json", end.model_dump_json().encode())
-                    ended(label, end)
+    for job in graph.jobs:
+        known = _end(store, graph.run, job.label)
+        if known:
+            futures[job.label] = _of(known)
+            ended(job.label, known)
+        else:
+            futures[job.label] = executor.submit(job, [futures[parent] for parent in job.parents])
+    spending = Spending(store, graph.run, graph.max_cost)
+    while left := {label: future for label, future in futures.items() if label not in states}:
+        spending.look()
+        wait(left.values(), timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
+        if time.monotonic() >= until:  # what ends from now on may have been left, and not done
+            return False
+        for label, future in left.items():
+            if future.done() and all(parent in states for parent in parents[label]):
+                end = _told(graph.run, future, [states[parent] for parent in parents[label]])
+                store.files.create(f".runs/{graph.run}/ends/{label}.json", end.model_dump_json().encode())
+                ended(label, end)
     record = EndRecord(ended=time.time(), states=states, attempts=attempts, faults=faults)
     store.files.create(f".runs/{graph.run}/end.json", record.model_dump_json(indent=1).encode())
     return True
@@ -155,10 +155,6 @@ def _end(store: Store, run: str, label: str) -> End | None:
         return store.read(End, f".runs/{run}/ends/{label}.json")
     except FileNotFoundError:
         return None
-
-
-def _nobody() -> Teller:
-    return Teller([], [], lambda tracker: "")
 
 
 def _of(end: End) -> Future[Manifest]:
