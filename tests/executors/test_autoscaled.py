@@ -78,16 +78,16 @@ def test_a_stage_that_needs_what_no_machine_has_gets_one_started_and_its_idle_ti
 def test_each_stage_gets_a_machine_with_its_type_of_gpu_and_one_of_no_such_type_waits(
     hand: Hand, grows: Cluster
 ) -> None:
-    known = {name: Sits(label=name, seed=name, resources=Resources(gpu=name)) for name in ("h100", "A100-80GB")}
-    futures = hand.over(*known.values(), Sits(label="other", resources=Resources(gpu="H200")))
-    assert hand.text(futures["h100"].result(SECONDS)) == "accelerator_type:H100"
-    assert hand.text(futures["A100-80GB"].result(SECONDS)) == "accelerator_type:A100"
+    """One after the other: each new machine unpacks the code anew, and these share one disk, below the feet of who works."""
+    waits = hand.over(Sits(label="other", resources=Resources(gpu="H200")))["other"]
+    known = {"h100": "H100", "A100-80GB": "A100"}
+    both = [hand.made(Sits(label=name, seed=name, resources=Resources(gpu=name))) for name in known]
+    assert [hand.text(made) for made in both] == [f"accelerator_type:{name}" for name in known.values()]
     _until(lambda: _machines(grows) == 0)
-    assert not futures["other"].done(), "and no other machine was taken for it"
+    assert not waits.done(), "and no other machine was taken for it"
     said = [event.data["why"] for event in Follower(hand.store, hand.run, ["other"]).new()]
     assert said[0].startswith("waiting for a machine with 1 CPU core and 1 H200 GPU")
     assert any("1 H200 GPU (its GPUs are " in why for why in said), said
-    both = [futures[name].result() for name in known]
     assert all(made.idle.wall_seconds for made in both), "each was the first on its machine"
 
 
