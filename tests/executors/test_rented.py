@@ -59,6 +59,17 @@ def test_a_model_trained_on_a_machine_that_is_taken_back_is_the_one_trained_here
     assert {event["unit"] for event in events if "unit" in event} >= {"steps"}, "its progress is shown as it is here"
 
 
+def test_a_longer_training_there_goes_on_from_the_state_that_a_shorter_one_kept_here(
+    here: Outcome, tmp_path: Path, modal_executor: ModalExecutor
+) -> None:
+    first, second = (Path(shutil.copytree(here.store.local, tmp_path / name)) for name in ("first", "second"))
+    one, other = _run(quantized(steps=36), first), _run(quantized(steps=36), second, modal_executor)
+    assert one.ok and other.ok, other.faults
+    model = other.manifests["pretrain"]
+    assert (model.executor, model.digest) == ("modal", one.manifests["pretrain"].digest)
+    assert model.extended_from and model.extended_from == one.manifests["pretrain"].extended_from
+
+
 def test_a_gpu_that_a_rented_machine_does_not_have_is_told_in_one_line_and_not_tried_again(
     store: Path, modal_executor: ModalExecutor, modal_service: Service
 ) -> None:
