@@ -2,8 +2,9 @@
 
 Goal: the points of a minute told within 5 s of its end; at most 50 ms of stage time added to each stage; at most 5% of the demo's
 wall time. The first two are measured on a chain of stages in the driver's process, the dearest case, told and untold by turns;
-MLflow's start, once in a run, stands beside it and is part of the demo's share. Wall times move with the machine: beside them stand
-the CPU-seconds of all that tells, for no stage can lose more than those, even where every core is wanted. The demo is run once, told;
+MLflow's start, once in a run, stands beside it and is part of the demo's share. Wall times move with the machine: of the stages after
+the start the median counts, in pairs of runs, and beside it stand the CPU-seconds of all that tells, as a mean, which hides no peak: no
+stage can lose more than those, even where every core is wanted. The demo is run once, told;
 its share is those CPU-seconds, as if none had been spare, and what its end waits for MLflow. About eleven minutes.
 """
 
@@ -156,7 +157,7 @@ def _run(dag: Dag, store: str, name: str, executor: Callable[[], Executor], who:
     assert outcome.ok and not outcome.warnings and ended is not None, (outcome.states, outcome.warnings)
     took = [outcome.manifests[label].cost.wall_seconds for label in outcome.plan.entries]
     figures = {"run": outcome.seconds, "stages": sum(took), "count": len(took), "wait": returned - ended.ended}
-    figures["later"] = sum(took[STARTING:])
+    figures["later"] = statistics.median(took[STARTING:])
     for one in trackers:
         figures |= {"starting": one.starting, "cpu": one.cpu, "telling": one.telling}
     print(json.dumps(figures))
@@ -168,7 +169,7 @@ def _report(minute: dict[str, float], told: dict[str, list[dict[str, float]]], d
         ("points a minute: not told at its end", f"≤ {POINTS // 20}", [minute["backlog"]]),
         ("points a minute: seconds to tell them", f"≤ {DRAIN:g}", [minute["drain"]]),
         ("points a minute: CPU-seconds", "≤ 20", [minute["cpu"]]),
-        ("stage: seconds added", f"≤ {STAGE_SECONDS}", [(one["later"] - other["later"]) / (LINKS - STARTING) for one, other in pairs]),
+        ("stage: seconds added", f"≤ {STAGE_SECONDS}", [one["later"] - other["later"] for one, other in pairs]),
         ("stage: CPU-seconds of telling", f"≤ {STAGE_SECONDS}", [_telling(one) for one in told["mlflow"]]),
         ("chain: seconds added to all stages, by the start too", "", [one["stages"] - other["stages"] for one, other in pairs]),
         ("chain: seconds added to the run", "", [one["run"] - other["run"] for one, other in pairs]),

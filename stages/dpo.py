@@ -11,7 +11,7 @@ from pipeline import Context, Field, Stage, StageFailed
 from stages.devices import device
 from stages.kinds import Model, Preferences
 from stages.threads import cpus_by_threads
-from stages.work import tuning_flops, tuning_memory, tuning_seconds
+from stages.work import Tuning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -54,13 +54,17 @@ class Dpo(Stage[Model]):
     _cpus = model_validator(mode="before")(cpus_by_threads)
 
     def flops(self) -> float | None:
-        return tuning_flops(self.model, 2 * self.steps * self.batch_size, self.max_length)
+        return self._tuning().flops()
 
     def gpu_seconds(self, peak: float) -> float | None:
-        return tuning_seconds(self.model, peak, self.steps, self.flops(), low=self.precision == "bfloat16")
+        return self._tuning().seconds(peak)
 
     def gpu_memory(self) -> float | None:
-        return tuning_memory(self.model, 2 * self.batch_size, self.max_length, low=self.precision == "bfloat16")
+        return self._tuning().memory()
+
+    def _tuning(self) -> Tuning:
+        low = self.precision == "bfloat16"
+        return Tuning(self.model, self.steps, 2 * self.batch_size, self.max_length, low)
 
     def run(self, out: Model, ctx: Context) -> None:
         """Write the tuned checkpoint with its tokenizer and generation config."""

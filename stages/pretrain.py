@@ -14,9 +14,8 @@ from pydantic import model_validator
 from pipeline import Context, Field, Stage, StageFailed
 from stages.devices import device
 from stages.kinds import Model, Tokenizer, Tokens
-from stages.model.config import matrix_parameters, widths
 from stages.threads import cpus_by_threads
-from stages.work import eager_seconds, pretraining_memory, training_flops
+from stages.work import Size, pretraining_memory
 
 if TYPE_CHECKING:
     from stages.model import Llama, LlamaConfig
@@ -74,39 +73,26 @@ class Pretrain(Stage[Model]):
 
     _cpus = model_validator(mode="before")(cpus_by_threads)
 
-    def parameters(self) -> int:
-        """Weights that each token is multiplied with; those of the output only where the tokenizer's size is known."""
-        return matrix_parameters(self.depth, self.width, self._vocabulary())
-
-    def _vocabulary(self) -> int:
-        """The size of the tokenizer, where the stage that makes it says so before it is made; else 0."""
+    def size(self) -> Size:
+        """Of the model; the vocabulary where the stage that makes the tokenizer says it before it is made."""
         known = getattr(self.tokenizer.producer, "vocab_size", 0)
-        return known if isinstance(known, int) else 0
+        return Size(self.depth, self.width, known if isinstance(known, int) else 0, self.tied)
 
     def flops(self) -> float:
         """Of the updates alone: readings of the validation split are small beside them."""
-        return training_flops(self.parameters(), self.steps * self.batch * self.sequence)
+        return self.size().flops(self.steps * self.batch * self.sequence)
 
     def gpu_seconds(self, peak: float) -> float:
-        updates = self.steps * -(-self.batch // (self.micro_batch or self.batch))
-        return updates * self.update_seconds(peak, flops=self.flops() / updates, low=self.precision == "bfloat16")
+        parts = -(-self.batch // (self.micro_batch or self.batch))
+        tokens = self.batch * self.sequence / parts
+        return self.steps * parts * self.size().seconds(tokens, peak, low=self.precision == "bfloat16")
 
     def gpu_memory(self) -> float | None:
-        return self.update_memory(
-            sequence=self.sequence, batch=self.batch, micro_batch=self.micro_batch, low=self.precision == "bfloat16"
-        )
-
-    def update_seconds(self, peak: float, *, flops: float, low: bool) -> float:
-        """Seconds of an update of this model on a GPU with `peak` operations a second; `low` is in bfloat16."""
-        return eager_seconds(flops, peak, depth=self.depth, width=widths(self.depth, self.width)[0], low=low)
-
-    def update_memory(self, *, sequence: int, batch: int, low: bool, micro_batch: int = 0) -> float | None:
-        """Bytes that a GPU holds for an update of this model; None while nobody knows the size of the tokenizer."""
-        if not self._vocabulary():
+        if not self.size().vocabulary:
             return None
         return pretraining_memory(
-            self.depth, self.width, self._vocabulary(), tied=self.tied, sequence=sequence, batch=batch,
-            micro_batch=micro_batch, low=low,
+            self.size(), sequence=self.sequence, batch=self.batch, micro_batch=self.micro_batch,
+            low=self.precision == "bfloat16",
         )  # fmt: skip
 
     def continues_until(self) -> float:

@@ -51,8 +51,10 @@ def main(dag: str, dials: list[str], home: Path) -> int:
     same = all(_same(quiet, trial) for trial in (rented, storm))
     lost = manifests(storm.store)[LOST].lost.wall_seconds
     storm.ends("show", runs(Store(storm.store))[0])
-    over = rented.seconds / here.seconds
-    print(f"rented: {over:.1f} times the {here.seconds:.0f} s of this machine, whose cores it shares", flush=True)
+    print(
+        f"here {here.took}; rented, on the cores of this machine: {rented.took}; with its losses: {storm.took}",
+        flush=True,
+    )
     print("the same keys and digests; the lost machine is in the ledger" if same and lost else "NOT what was promised")
     return 0 if same and lost else 1
 
@@ -76,6 +78,11 @@ class Trial:
         work()
         self.seconds = time.monotonic() - began
         print(f"→ {Path(self.store).name}: {self.seconds:.0f} s", flush=True)
+
+    @property
+    def took(self) -> str:
+        """Its seconds by the clock, and what its stages worked."""
+        return f"{self.seconds:.0f} s, {sum(made.cost.cpu_seconds for made in manifests(self.store).values()):.0f} s of CPU"
 
     def begins(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a command of corpusmill on this store."""

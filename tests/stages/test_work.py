@@ -16,7 +16,7 @@ from stages.model.config import matrix_parameters, shape
 from stages.pretrain import Pretrain
 from stages.train import Recipe, make_optimizer
 from stages.train.loop import update
-from stages.work import pretraining_memory
+from stages.work import Size, pretraining_memory
 
 
 def test_the_multiplied_weights_are_those_of_the_model_that_is_built() -> None:
@@ -54,16 +54,15 @@ def test_the_memory_of_a_training_is_what_torch_allocates_for_an_update(
         update(model, optimizer, tokens, tokens, recipe)
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
     most = max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
-    told = pretraining_memory(
-        depth, width, vocabulary, tied=tied, sequence=sequence, batch=batch, micro_batch=micro, low=low
-    )
+    size = Size(depth, width, vocabulary, tied)
+    told = pretraining_memory(size, sequence=sequence, batch=batch, micro_batch=micro, low=low)
     norms = (micro or batch) * sequence * (2 * depth + 1) * width * 4  # kept by a CPU, whose norms are not fused
     assert told + norms == pytest.approx(12 * model.parameter_count() + most, rel=0.02)
 
 
 def test_memory_is_bounded_by_micro_batches_and_the_vocabulary_must_be_known() -> None:
     at_once, in_parts = (
-        pretraining_memory(12, 0, 32_768, tied=True, sequence=1024, batch=64, micro_batch=micro, low=True)
+        pretraining_memory(Size(12, 0, 32_768), sequence=1024, batch=64, micro_batch=micro, low=True)
         for micro in (0, 8)
     )
     assert at_once > 5 * in_parts
@@ -71,6 +70,26 @@ def test_memory_is_bounded_by_micro_batches_and_the_vocabulary_must_be_known() -
     assert isinstance(pretrain, Pretrain) and 0.1 < (pretrain.gpu_memory() or 0) / 2**30 < 1
     adopted = AdoptTokenizer(digest="0" * 64)
     assert Pretrain(tokens=pretrain.tokens, tokenizer=adopted.out).gpu_memory() is None
+
+
+MEASURED = [  # on an H200 with torch 2.11: depth, sequence, batch, vocabulary, bfloat16, seconds of an update
+    (12, 1024, 32, 32_768, True, 0.0828),
+    (20, 1024, 32, 32_768, True, 0.2112),
+    (26, 1024, 32, 32_768, True, 0.3873),
+    (32, 2048, 8, 32_768, True, 0.3200),
+    (40, 1024, 16, 32_768, True, 0.5274),
+    (12, 128, 1, 256, True, 0.0275),
+    (12, 1024, 16, 4096, False, 0.1620),
+    (20, 1024, 16, 4096, False, 0.5916),
+    (32, 1024, 4, 4096, False, 0.5547),
+]
+
+
+@pytest.mark.parametrize(("depth", "sequence", "batch", "vocabulary", "low", "took"), MEASURED)
+def test_the_time_of_an_update_is_near_what_was_measured_on_a_gpu(
+    depth: int, sequence: int, batch: int, vocabulary: int, low: bool, took: float
+) -> None:
+    assert Size(depth, 0, vocabulary).seconds(batch * sequence, 989e12, low=low) == pytest.approx(took, rel=0.2)
 
 
 def test_it_is_known_without_torch() -> None:
