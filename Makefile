@@ -13,7 +13,8 @@ WORKERS ?= 3
 KILLS ?= 100
 SEED ?= 0
 BIN := .venv/bin
-# Byte code is made at first use: most modules of these packages are never imported.
+# Byte code is made at first use, since most modules of these packages are never imported; and kept, since many processes import the rest.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 INSTALL := install --no-compile -c constraints.txt
 DEMO := .venv/.demo-installed
@@ -78,7 +79,8 @@ $(DEMO): pyproject.toml constraints.txt | .venv/bin/python
 $(DEV): $(DEMO) tests/skypilot.txt
 	@echo "install: what the tests need" && \
 	$(PIP) $(INSTALL) --no-build-isolation -e '.[all,dev]' && \
-	$(PIP) install --no-compile --no-deps --upgrade --target .venv/skypilot -r tests/skypilot.txt && touch $@
+	$(PIP) install --no-compile --no-deps --upgrade --target .venv/skypilot -r tests/skypilot.txt && \
+	{ $(BIN)/python -m tests.compiled >/dev/null 2>&1 || { echo "error: $(BIN)/python -m tests.compiled fails"; exit 1; }; } && touch $@
 
 nodes: $(DEV)
 	@$(BIN)/python -m tests.chaos.nodes $(DIALS)

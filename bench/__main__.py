@@ -1,6 +1,7 @@
 """`python -m bench NAME` runs one benchmark; without a name it lists them."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def main(words: list[str]) -> int:
             told = importlib.import_module(f"bench.{name}").__doc__ or ""
             print(f"make bench NAME={name:<10} {told.strip().splitlines()[0]}")
         return 2 if words else 0
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # whoever is measured compiles once, as for its users
     return 0 if importlib.import_module(f"bench.{words[0]}").main() else 1
 
 

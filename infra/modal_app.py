@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from infra import modal_driver, modal_functions
+from infra import modal_driver, modal_functions, modal_prices
 from infra.modal_faults import explained
 from infra.modal_image import Shipped, image
 from infra.modal_limits import longest
@@ -50,6 +50,7 @@ class Session:
     def __init__(self, shipped: Shipped, volume: str) -> None:
         self.shipped, self.volume = shipped, volume
         self._stack = ExitStack()
+        modal_prices.refresh()
         with explained("could not start the app"):
             made, self.execute = app(NAME, shipped, volume)
             self._stack.enter_context(made.run())

@@ -51,11 +51,14 @@ def variant(function: Any, asked: Resources) -> tuple[Any, float]:
 
 
 class Calls:
-    """Every call that is on its way of one `function`; `cancel` ends them all, and with them their containers."""
+    """Every call that is on its way of one `function`; `cancel` ends them all, and with them their containers.
 
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-        self._lock, self._over = threading.Lock(), threading.Event()
+    They are waited for until the time `until` (monotonic) and no longer.
+    """
+
+    def __init__(self, function: Callable[[], Any], until: float = float("inf")) -> None:
+        self._function, self._until = function, until
+        self._lock, self._over, self._cancelled = threading.Lock(), threading.Event(), False
         self._flying: set[Any] = set()
 
     def made(self, job: Job, parents: Sequence[str], noted: Noted = nowhere, known: str = "") -> str:
@@ -106,7 +109,7 @@ class Calls:
         with self._lock:
             self._flying.add(call)
         try:
-            if self._over.is_set():  # in between
+            if self._cancelled:  # in between
                 call.cancel(terminate_containers=True)
             yield call
         finally:
@@ -117,9 +120,9 @@ class Calls:
         import modal
 
         lost_since: float | None = None
-        while not self._over.is_set():
+        while not self._over.is_set() and (left := self._until - time.monotonic()) > 0:
             try:
-                return call.get(timeout=POLL_SECONDS)
+                return call.get(timeout=min(left, POLL_SECONDS))
             except modal.exception.FunctionTimeoutError:
                 return _Late()
             except (modal.exception.OutputExpiredError, modal.exception.InternalFailure) as fault:
@@ -133,6 +136,7 @@ class Calls:
                 self._over.wait(BUSY_SECONDS)
             except (modal.exception.RemoteError, modal.exception.ExecutionError) as fault:
                 return _Died(fault)
+        self._over.set()
         return ""
 
     def leave(self) -> None:
@@ -141,6 +145,7 @@ class Calls:
 
     def cancel(self) -> None:
         """Cancel what is on its way, and end the containers that it runs in."""
+        self._cancelled = True
         self._over.set()
         with self._lock:
             flying = list(self._flying)

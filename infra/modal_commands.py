@@ -89,21 +89,16 @@ def stop(
 
 
 @modal.command()
-def prices(
-    keep: Annotated[
-        bool, typer.Option("--write", help="into the price file, by which plans are made from now on")
-    ] = False,
-) -> None:
-    """Ask Modal what it charges this workspace, and print it as a price file."""
-    from infra.modal_prices import asked, write, written
-    from pipeline.prices import own_file
+def prices() -> None:
+    """Ask Modal what it charges this workspace, and plan with that from now on. Each run on Modal asks too, once a day."""
+    from infra.modal_prices import asked, keep
+    from pipeline.prices import told_file
 
-    text = written(asked())
-    if keep:
-        write(text, own_file())
-        print(f"written to {own_file()}")
-    else:
-        print(text, end="")
+    text = keep(*asked())
+    print(text, end="")
+    if "dollars_per_hour" not in text:
+        raise CorpusmillError("Modal told no rate that is known by its name", mend="see modal billing rates")
+    print(f"# kept in {told_file()}; your own prices, which come first, are in prices.toml beside it")
 
 
 def _leftover(app: dict[str, Any]) -> bool:

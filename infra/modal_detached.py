@@ -10,9 +10,10 @@ import hashlib
 import json
 import sys
 
+from infra import modal_prices
 from infra.modal_app import app
 from infra.modal_desk import MIB, shipped_for, there
-from infra.modal_driver import DRIVER
+from infra.modal_driver import in_hand
 from infra.modal_faults import explained
 from infra.modal_image import Shipped
 from infra.modal_names import NAME, needs_secret, secrets, volume_name, volume_of
@@ -33,6 +34,7 @@ def deployed(shipped: Shipped, volume: str) -> str:
     """The name of the app with this code, which is deployed where it is not yet."""
     import modal
 
+    modal_prices.refresh()
     name = app_name(shipped, volume)
     with explained("could not deploy the app"):
         try:
@@ -113,10 +115,7 @@ def over(handle: Handle, far: Store) -> str:
 
 
 def _last_call(handle: Handle, far: Store) -> str:
-    try:
-        return str(json.loads(far.files.read(f".runs/{_run(handle)}/{DRIVER}"))["call"])
-    except (FileNotFoundError, ValueError, KeyError):
-        return handle.words["call"]
+    return in_hand(far, _run(handle)) or handle.words["call"]
 
 
 def _run(handle: Handle) -> str:

@@ -22,35 +22,51 @@ DRIVER = "driver.json"
 """In the folder of a run: the call of the driver that has it in hand."""
 
 
-def drive(run: str, store: str, name: str, volume: str) -> bool:
+def drive(run: str, store: str, name: str, volume: str, before: str = "") -> bool:
     """Drive a detached run, whose graph lies in `store`, with the functions of the app `name`; whether it came to its end.
 
-    One that is started again, here or elsewhere, goes on from what the one before it has written down.
+    One that is started again, here or elsewhere, goes on from what the one before it has written down; `before` is the call
+    of the driver whose time was up. One that was started again though it had handed the run over leaves it alone.
     """
     enter(volume)
     import modal
 
     until = time.monotonic() + handed_over(longest())
-    far = Store(store)
-    far.files.replace(f".runs/{run}/{DRIVER}", json.dumps({"call": modal.current_function_call_id()}).encode())
-    clerk = Clerk(name, far, run)
+    far, mine = Store(store), str(modal.current_function_call_id())
+    if in_hand(far, run) not in ("", before, mine):
+        return False
+    _note(far, run, mine)
+    clerk = Clerk(name, far, run, until)
     executor = Hands(lambda: clerk)
     done = detached.drive(far.read(detached.Graph, f".runs/{run}/{detached.GRAPH}"), executor, until)
     if not done:
         clerk.leave()
-        modal.Function.from_name(name, "drive").spawn(run, store, name, volume)
+        following = modal.Function.from_name(name, "drive").spawn(run, store, name, volume, mine)
+        _note(far, run, following.object_id)  # it may take its time to start, and is the one to ask from now on
     executor.close()
     return done
+
+
+def in_hand(far: Store, run: str) -> str:
+    """The call of the driver that has a run in hand; empty where none has begun."""
+    try:
+        return str(json.loads(far.files.read(f".runs/{run}/{DRIVER}"))["call"])
+    except FileNotFoundError:
+        return ""
+
+
+def _note(far: Store, run: str, call: str) -> None:
+    far.files.replace(f".runs/{run}/{DRIVER}", json.dumps({"call": call}).encode())
 
 
 class Clerk:
     """Handles the jobs of a detached run where its driver is: nothing is carried, and every call is written down."""
 
-    def __init__(self, name: str, store: Store, run: str) -> None:
+    def __init__(self, name: str, store: Store, run: str, until: float) -> None:
         import modal
 
         self._store, self._run = store, run
-        self._calls = Calls(lambda: modal.Function.from_name(name, "execute"))
+        self._calls = Calls(lambda: modal.Function.from_name(name, "execute"), until)
 
     def expect(self, job: Job) -> None:
         """Nothing: the app is there."""

@@ -1,58 +1,76 @@
-"""What Modal charges this workspace, asked of its billing API and written as the price file that plans are made with."""
+"""What Modal charges this workspace, asked of its billing API and kept here, so that plans, which ask no network, are made with it.
+
+The API answers with a map from names to dollars, and says of it: an hour of one unit, for what computes. The names are in no
+part of Modal's client. Those below were read from what workspaces were answered in 2026-08 to 2026-10, as their owners have
+published it; a name that is not among them is shown, and counts for nothing.
+"""
 
 from __future__ import annotations
 
-import re
+import contextlib
+import os
 import time
+import uuid
 from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import Path
 
 from infra.modal_faults import check_installed, explained
-from infra.modal_limits import MOST_GPUS
-from pipeline.errors import UsageError
+from pipeline.errors import CorpusmillError, UsageError
+from pipeline.prices import told_file
 
-MARK = "# Modal's rates for this workspace"
+GPUS: Mapping[str, str] = {
+    "t4": "T4", "l4": "L4", "a10g": "A10", "l40s": "L40S", "a100_40gb": "A100-40GB", "a100_80gb": "A100-80GB",
+    "rtx6000": "RTX-PRO-6000", "h100": "H100", "h200": "H200", "b200": "B200",
+}  # fmt: skip
+"""What ends ``gpu_hour_cost_…``, and the type of GPU that is asked for by another name."""
+RENT: Mapping[str, str] = {"cpu_hour_cost": "core_dollars_per_hour", "mem_gib_hour_cost": "gib_dollars_per_hour"}
+"""Of containers; those that end in ``_sandbox`` are Modal's sandboxes, which cost thrice as much and which nothing here starts."""
+FRESH_SECONDS = 24 * 3600
 
 
-def asked() -> Mapping[str, Decimal]:
-    """The rates by Modal's own names for them, in dollars an hour."""
+def asked() -> tuple[str, Mapping[str, Decimal]]:
+    """The name of the workspace, and its rates by Modal's own names for them."""
     check_installed()
     import modal
 
     with explained("could not tell its rates"):
-        return dict(modal.Workspace.from_context().billing.rates())
+        workspace = modal.Workspace.from_context()
+        if not hasattr(workspace.billing, "rates"):
+            raise UsageError("this client of Modal cannot ask for rates", mend="pip install 'modal>=1.5.4'")
+        rates = dict(workspace.billing.rates())
+        return str(workspace.name or "this workspace"), rates
 
 
-def written(rates: Mapping[str, Decimal]) -> str:
-    """The rates as a price file: of each type of GPU that is known, of a core and of a GiB of memory; the others as comments."""
-    types = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in MOST_GPUS if name[-1] not in "!+"}
-    gpus, place, others = dict[str, Decimal](), dict[str, Decimal](), list[str]()
-    for key, rate in sorted(rates.items()):
-        words = key.lower()
-        kind = next((kind for kind in ("gpu", "cpu", "mem") if kind in words), "")
-        bare = re.sub(r"[^a-z0-9]", "", re.sub(r"gpu|hour|cost|price|rate|per|usd|dollars", "", words))
-        if "hour" not in words or "sandbox" in words or "nonpreempt" in words:
-            others.append(f"# {key} = {rate}")
-        elif kind == "gpu" and bare in types:
-            gpus[types[bare]] = rate
-        elif kind == "cpu" and bare in ("cpu", "cpucore"):
-            place["core_dollars_per_hour"] = rate
-        elif kind == "mem" and bare in ("mem", "memory", "memgib", "memorygib", "memgb", "memorygb"):
-            place["gib_dollars_per_hour"] = rate
-        else:
-            others.append(f"# {key} = {rate}")
-    lines = [f"{MARK}, asked on {time.strftime('%Y-%m-%d')}", ""]
+def written(workspace: str, rates: Mapping[str, Decimal]) -> str:
+    """The rates as a price file, dated and with their source; what is not known as comments."""
+    gpus = {GPUS[end]: rate for key, rate in rates.items() if (end := key.removeprefix("gpu_hour_cost_")) in GPUS}
+    place = {RENT[key]: rate for key, rate in rates.items() if key in RENT}
+    others = [key for key in rates if key not in RENT and key.removeprefix("gpu_hour_cost_") not in GPUS]
+    lines = [f'source = "what Modal charges {workspace}, asked on {time.strftime("%Y-%m-%d")}"', ""]
     for name, rate in gpus.items():
-        lines += [f'[gpu."{name}"]', f"dollars_per_hour = {rate}", ""]
+        lines += [f'[gpu."{name}"]', f"dollars_per_hour = {rate}", 'on = "modal"', ""]
     if place:
         lines += ["[place.modal]", *(f"{name} = {rate}" for name, rate in place.items()), ""]
-    return "\n".join([*lines, *others]).rstrip() + "\n"
+    return "\n".join([*lines, *(f"# {key} = {rates[key]}" for key in sorted(others))]).rstrip() + "\n"
 
 
-def write(text: str, file: Path) -> None:
-    """Write the price file. Raises UsageError where a person's own is there."""
-    if file.exists() and not file.read_text(encoding="utf-8").startswith(MARK):
-        raise UsageError(f"{file} holds prices of your own", mend="copy what you want of these into it")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+def keep(workspace: str, rates: Mapping[str, Decimal]) -> str:
+    """Keep the rates for plans to come; the text that is kept. Nothing is where no rate is known by its name."""
+    text, file = written(workspace, rates), told_file()
+    if "dollars_per_hour" in text:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, file)
+    return text
+
+
+def refresh() -> None:
+    """Ask again where what is kept is a day old. Called where Modal is spoken to anyway; no run fails or waits for it long."""
+    with contextlib.suppress(OSError):
+        if time.time() - told_file().stat().st_mtime < FRESH_SECONDS:
+            return
+    with contextlib.suppress(
+        OSError, CorpusmillError
+    ):  # a token may be forbidden to ask; the prices that are known remain
+        keep(*asked())

@@ -143,7 +143,7 @@ def _follow(
 ) -> None:
     """Take the ends of `labels` from there, bringing what was made, until all have ended or nobody is left to end them."""
     store, run, states = told.store, told.run, told.outcome.states
-    ends, dead = Ends(carrier.there if carrier else store, run), 0
+    ends, dead, over = Ends(carrier.there if carrier else store, run), 0, ""
     while not set(labels) <= set(states):
         over = hands.over(handle)
         last = ends.last() if over else None
@@ -159,12 +159,16 @@ def _follow(
             break
         if not new:
             time.sleep(LOOK_SECONDS)
-    for label in [label for label in labels if label not in states]:
-        why = store.stop_asked(run)
+    left = [label for label in labels if label not in states]
+    why = store.stop_asked(run) or (carrier.there.stop_asked(run) if carrier else "")  # a job may have asked, there
+    if left and not why:
+        with contextlib.suppress(CorpusmillError):
+            hands.cancel(handle)  # nobody hands on what its jobs make: they are not to spend on
+    for label in left:
         if why:
             told(label, End(state="stopped", fault=f"stage {label!r} was stopped: {why}"))
         else:
-            fault = f"stage {label!r}: its driver is gone ({hands.over(handle)})"
+            fault = f"stage {label!r}: its driver is gone ({over})"
             told(label, End(state="failed", fault=fault))
 
 

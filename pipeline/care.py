@@ -218,6 +218,7 @@ def sweep(store: Store, found: Survey) -> None:
     for run in found.runs:
         ledger.settle(store, run)
         store.files.remove(f".runs/{run}/events")
+        store.files.remove(f".runs/{run}/sessions")
 
 
 def _clear(store: Store, place: str) -> None:

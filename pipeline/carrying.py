@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline import digest, verified
+from pipeline.chunks import Chunks, listed
 from pipeline.digest import FileRecord
 from pipeline.errors import StoreError
 from pipeline.files import LocalFiles
@@ -129,7 +130,9 @@ class Mirror:
     def __init__(self, carrier: Carrier, run: str) -> None:
         self._near, self._far, self._run = carrier.here.files, carrier.there.files, run
         self._carrier, self._stop_sent = carrier, False
-        self._seen = set(self._near.below(f".runs/{run}/events"))
+        self._chunks = Chunks(self._far, run)
+        for session, numbers in listed(self._near, run).items():
+            self._chunks.skip(session, numbers[-1])
         self._over = threading.Event()
         self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._follow, name="mirror", daemon=True)
@@ -142,19 +145,18 @@ class Mirror:
     def _follow(self) -> None:
         while not self._over.wait(SECONDS):
             with contextlib.suppress(StoreError):  # what cannot be read now is read at a later look
-                self.look()
+                self.look(every=False)
 
-    def look(self) -> None:
-        """Copy what is new, once. Raises StoreError."""
+    def look(self, *, every: bool = True) -> None:
+        """Copy what is new, once; without `every`, not of those who have long told nothing. Raises StoreError."""
         with self._looking:
             if not self._stop_sent and (why := self._carrier.here.stop_asked(self._run)):
                 self._carrier.there.ask_stop(self._run, why, "")
                 self._stop_sent = True
-            folder = f".runs/{self._run}/events"
-            new = [name for name in self._far.below(folder) if name not in self._seen]
-            for name in new:
-                self._near.create(f"{folder}/{name}", self._far.read(f"{folder}/{name}"))
-                self._seen.add(name)
+            for session, chunks in self._chunks.new(every=every).items():
+                for number, data in chunks:
+                    self._near.create(session.record(self._run), b"")
+                    self._near.create(session.chunk(self._run, number), data)
 
     def close(self) -> None:
         """Look a last time, and bring all logs."""

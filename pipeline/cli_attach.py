@@ -70,6 +70,9 @@ def attach(
     display.finished(outcome)
     if outcome.stopped:
         why = next(fault.message for fault in outcome.faults.values() if isinstance(fault, Stopped))
-        raise DecisionNeeded(f"{why}; what was committed is kept", mend="run the same command as before to go on")
+        raise DecisionNeeded(
+            f"{why}; what was committed is kept",
+            mend="run the same command as before to go on, with a limit that is not spent",
+        )
     if not outcome.ok:
         raise CorpusmillError("some stages have no artifact", mend="mend what is wrong, then run it again")

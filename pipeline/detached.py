@@ -26,10 +26,9 @@ from pipeline.errors import CorpusmillError, Stopped, StoreError, UsageError
 from pipeline.executor import Executor, done
 from pipeline.job import Job
 from pipeline.manifest import Manifest
+from pipeline.spending import Spending
 from pipeline.store import Store, place_of
-from pipeline.telling import Teller
 from pipeline.tracker import EndRecord, State
-from pipeline.watching import Watcher
 
 GRAPH, PLAN = "graph.json", "plan.json"
 POLL_SECONDS = 0.5
@@ -119,23 +118,24 @@ def drive(graph: Graph, executor: Executor, until: float = float("inf")) -> bool
     for label in graph.known:
         before = end_of(store, graph.run, label)
         states[label] = before.state if before else "cached"
-    with Watcher(store, graph.run, [job.label for job in graph.jobs], _nobody(), None, graph.max_cost):
-        for job in graph.jobs:
-            known = end_of(store, graph.run, job.label)
-            if known:
-                futures[job.label] = _of(known)
-                ended(job.label, known)
-            else:
-                futures[job.label] = executor.submit(job, [futures[parent] for parent in job.parents])
-        while left := {label: future for label, future in futures.items() if label not in states}:
-            if time.monotonic() > until:
-                return False
-            wait(left.values(), timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
-            for label, future in left.items():
-                if future.done() and all(parent in states for parent in parents[label]):
-                    end = told(graph.run, future, [states[parent] for parent in parents[label]])
-                    note_end(store, graph.run, label, end)
-                    ended(label, end)
+    for job in graph.jobs:
+        known = end_of(store, graph.run, job.label)
+        if known:
+            futures[job.label] = _of(known)
+            ended(job.label, known)
+        else:
+            futures[job.label] = executor.submit(job, [futures[parent] for parent in job.parents])
+    spending = Spending(store, graph.run, graph.max_cost)
+    while left := {label: future for label, future in futures.items() if label not in states}:
+        spending.look()
+        wait(left.values(), timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
+        if time.monotonic() >= until:  # what ends from now on may have been left, and not done
+            return False
+        for label, future in left.items():
+            if future.done() and all(parent in states for parent in parents[label]):
+                end = told(graph.run, future, [states[parent] for parent in parents[label]])
+                note_end(store, graph.run, label, end)
+                ended(label, end)
     if graph.whole:
         record = EndRecord(ended=time.time(), states=states, attempts=attempts, faults=faults)
         store.files.create(f".runs/{graph.run}/end.json", record.model_dump_json(indent=1).encode())
@@ -166,10 +166,6 @@ def end_of(store: Store, run: str, label: str) -> End | None:
         return store.read(End, f".runs/{run}/ends/{label}.json")
     except FileNotFoundError:
         return None
-
-
-def _nobody() -> Teller:
-    return Teller([], [], lambda tracker: "")
 
 
 def _of(end: End) -> Future[Manifest]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline import chunks
 from pipeline.events import Event
 from pipeline.lease import is_held
 from pipeline.manifest import Cost
@@ -133,13 +134,17 @@ def settle(store: Store, run: str) -> dict[str, Cost]:
     return {label: stage.cost for label, stage in one.stages.items()}
 
 
-def sessions(store: Store, run: str, seen: dict[str, str]) -> Iterator[Session]:
-    """What every session of a run has cost, as it last said. Labels of which nothing is newer than in `seen` are left out."""
-    for label in store.files.children(f".runs/{run}/events"):
-        newest = max(store.files.children(f".runs/{run}/events/{label}"), default="")
-        if seen.get(label) != newest:
-            seen[label] = newest
-            yield from _Told(store, run, label, []).sessions
+def sessions(store: Store, run: str, seen: dict[chunks.Session, int]) -> Iterator[Session]:
+    """What every session of a run has cost, as it last said. Those of which nothing is newer than in `seen` are left out."""
+    for one in chunks.sessions(store.files, run):
+        newest = chunks.newest(store.files, run, one, seen.get(one, 0))
+        if seen.get(one, 0) != newest:
+            seen[one] = newest
+            names = [f"{one.began}-{number:06d}.jsonl" for number in range(1, newest + 1)]
+            for event in _backwards(store, f".runs/{run}/events/{one.label}", names, []):
+                if event.kind == "cost":
+                    yield Session.model_validate(event.data)
+                    break
 
 
 def attempts(store: Store, run: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pipeline.forecast import Forecast, forecast, known_sum
 from pipeline.machine import machine
 from pipeline.moving import HERE
 from pipeline.plan import Plan
-from pipeline.prices import SOURCE, Gpu, prices
+from pipeline.prices import Gpu, prices
 from pipeline.stage import Stage
 from pipeline.store import Store
 from pipeline.tables import dollars, duration, table
@@ -164,7 +164,7 @@ def _rest(rest: Sequence[Entry]) -> str:
 
 def _basis(found: Iterable[Offer]) -> list[str]:
     expected = [one.expected.basis for offer in found for one in offer.stages.values()]
-    lines = [f"dollars: {SOURCE}, and your own price file"]
+    lines = [f"dollars: {prices().source}, and your own price file"]
     if any(basis.startswith("declared work") for basis in expected):
         lines.append(
             "where no run on such a GPU is on record, the declared work at the share of its peak in bfloat16 that the stage expects"

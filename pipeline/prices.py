@@ -1,7 +1,7 @@
-"""What a machine costs by the hour, how fast its GPU is at best and what fits into it: a dated table, which a person's own
-file overrides.
+"""What a machine costs by the hour, how fast its GPU is at best and what fits into it: a dated table, over it what a place has
+told of its prices (``modal-rates.toml``, kept beside the next), and over both a person's own file.
 
-The file is the one that CORPUSMILL_PRICES names, else ``corpusmill/prices.toml`` below the folder of the user's settings
+That file is the one that CORPUSMILL_PRICES names, else ``corpusmill/prices.toml`` below the folder of the user's settings
 (XDG_CONFIG_HOME, by default ``~/.config``)::
 
     [gpu.H100]
@@ -67,10 +67,14 @@ class Rent(BaseModel):
 
 
 class Prices(BaseModel):
-    """All that is known of prices. A type of GPU that is not in it has none; `place` is by the kind of place, as in modal."""
+    """All that is known of prices. A type of GPU that is not in it has none; `place` is by the kind of place, as in modal.
+
+    `source` says where those of the places come from, and of when they are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    source: str = SOURCE
     gpu: dict[str, Gpu] = {}
     cpu: Cpu | None = None
     place: dict[str, Rent] = {}
@@ -103,35 +107,52 @@ Memory: the capacity that torch tells on such a GPU, whole GiB; ECC and the driv
 def own_file() -> Path:
     """The file that overrides the table, whether it exists or not."""
     named = os.environ.get("CORPUSMILL_PRICES")
-    if named:
-        return Path(named).expanduser()
-    settings = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(settings).expanduser() / "corpusmill" / "prices.toml"
+    return Path(named).expanduser() if named else _settings() / "prices.toml"
+
+
+def told_file() -> Path:
+    """Where what Modal charges is kept, from when it was asked last; it may not be there."""
+    return _settings() / "modal-rates.toml"
+
+
+def _settings() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "corpusmill"
 
 
 @cache
 def prices() -> Prices:
-    """The table with the person's own file over it. Raises UsageError for a file that cannot be read."""
-    file = own_file()
-    if not file.is_file():
-        if os.environ.get("CORPUSMILL_PRICES"):
-            raise UsageError(f"the price file {file} is not there", mend="mend or unset CORPUSMILL_PRICES")
-        return LISTED
+    """The table with what was told over it, and the person's own file over both. Raises UsageError for one that cannot be read."""
+    known, file = LISTED, own_file()
+    if told_file().is_file():
+        known = _over(known, _read(told_file(), "ask again: corpusmill infra modal prices; or remove it"))
+    if file.is_file():
+        known = _over(known, _read(file, "mend it or move it away"))
+    elif os.environ.get("CORPUSMILL_PRICES"):
+        raise UsageError(f"the price file {file} is not there", mend="mend or unset CORPUSMILL_PRICES")
+    return known
+
+
+def _read(file: Path, mend: str) -> Prices:
     import tomllib
 
     try:
-        own = Prices.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        return Prices.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
-        raise UsageError(f"the price file {file} cannot be read: {fault}", mend="mend it or move it away") from None
+        raise UsageError(f"the price file {file} cannot be read: {fault}", mend=mend) from None
     except ValidationError as fault:
         first = fault.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UsageError(f"the price file {file}: {where}: {first['msg']}", mend="see pipeline/prices.py") from None
-    merged = {_form(name): gpu for name, gpu in LISTED.gpu.items()}
+
+
+def _over(known: Prices, own: Prices) -> Prices:
+    """What is `own`, and what is known besides."""
+    merged = {_form(name): gpu for name, gpu in known.gpu.items()}
     for name, gpu in own.gpu.items():
         merged[_form(name)] = Gpu(**{**_given(merged.get(_form(name))), **_given(gpu)})
-    rents = {name: Rent(**{**_given(LISTED.place.get(name)), **_given(rent)}) for name, rent in own.place.items()}
-    return Prices(gpu=merged, cpu=own.cpu, place={**LISTED.place, **rents})
+    rents = {name: Rent(**{**_given(known.place.get(name)), **_given(rent)}) for name, rent in own.place.items()}
+    source = own.source if "source" in own.model_fields_set else known.source
+    return Prices(source=source, gpu=merged, cpu=own.cpu or known.cpu, place={**known.place, **rents})
 
 
 def _form(name: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 
-from pipeline import ledger
+from pipeline import chunks, ledger
 from pipeline.errors import StoreError
 from pipeline.spent import Session
 from pipeline.store import Store
@@ -29,7 +29,7 @@ class Spending:
     def __init__(self, store: Store, run: str, limit: float | None) -> None:
         self._store, self._run, self._limit = store, run, limit
         self._sessions: dict[str, float] = {}
-        self._newest: dict[str, str] = {}
+        self._newest: dict[chunks.Session, int] = {}
         self._pause, self._looked = REMOTE_SECONDS if store.files.remote else LOOK_SECONDS, float("-inf")
         self._lock = threading.Lock()
         self.over = ""

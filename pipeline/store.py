@@ -4,7 +4,7 @@
 
     <root>/<stage>/<key>/<attempt>/{data/, manifest.json}   artifacts; beside them resume/, accepted/ and dropped.json
     <root>/.partial/<stage>/<key>/{lease, <attempt>/}       scratch of attempts that are not complete
-    <root>/.runs/<run>/{run.json, events/, logs/, stop.json, end.json} what happened
+    <root>/.runs/<run>/{run.json, sessions/, events/, logs/, stop.json, end.json} what happened
 """
 
 from __future__ import annotations

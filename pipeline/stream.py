@@ -6,15 +6,15 @@ One file system is all they share, so that progress, metrics and logs look alike
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.chunks import Chunks, Session
 from pipeline.errors import StoreError
 from pipeline.events import Event, EventKind
 from pipeline.store import Store
@@ -29,8 +29,8 @@ class Emitter:
     """Writes the events of one job; flushed with each change of state, and by a heartbeat of its own while it is open."""
 
     def __init__(self, store: Store, run: str, label: str) -> None:
-        self._files, self._folder, self._label = store.files, f".runs/{run}/events/{label}", label
-        self._started = int(time.time() * 1000)
+        self._files, self._run, self._label = store.files, run, label
+        self._session = Session(label, f"{int(time.time() * 1000):014d}")
         self._number = 0
         self._pending: list[str] = []
         self._lock, self._writing = threading.Lock(), threading.Lock()
@@ -62,14 +62,22 @@ class Emitter:
                 lines, self._pending = self._pending, []
             if not lines:
                 return
-            self._number += 1
-            name = f"{self._folder}/{self._started:014d}-{self._number:06d}.jsonl"
             try:
-                self._files.create(name, ("\n".join(lines) + "\n").encode())
+                self._create(("\n".join(lines) + "\n").encode())
             except BaseException:
                 with self._lock:
                     self._pending = lines + self._pending
                 raise
+
+    def _create(self, chunk: bytes) -> None:
+        """The next chunk. A number is used up when its chunk is there, also one of which that was not heard: who follows asks
+        for one after the other."""
+        if not self._number:
+            self._files.create(self._session.record(self._run), b"")
+        made = False
+        while not made:
+            made = self._files.create(self._session.chunk(self._run, self._number + 1), chunk)
+            self._number += 1
 
     def close(self) -> None:
         """Flush and stop the heartbeat."""
@@ -82,8 +90,7 @@ class Follower:
     """Reads what the jobs of a run have written since the last look, label by label in order."""
 
     def __init__(self, store: Store, run: str, labels: list[str]) -> None:
-        self._files, self._folder, self._labels = store.files, f".runs/{run}/events", labels
-        self._seen: set[str] = set()
+        self._chunks, self._run, self._labels = Chunks(store.files, run), run, labels
         self.complaints: list[str] = []
         self._pause = REMOTE_SECONDS if store.files.remote else 0.0
         self._looked = float("-inf")
@@ -91,33 +98,32 @@ class Follower:
     def new(self, *, patient: bool = False) -> Iterator[Event]:
         """Events not returned before. What cannot be read now is read at a later look.
 
-        With `patient`, a store to which each look is a request is not asked again before its time.
+        With `patient`, a store to which each look is a request is not asked again before its time, nor for those who have
+        long told nothing.
         """
         if patient and time.monotonic() - self._looked < self._pause:
             return
         self._looked = time.monotonic()
         with contextlib.suppress(StoreError):  # the jobs themselves say what is wrong with the store
-            for events in self.each().values():
+            for events in self.each(every=not patient).values():
                 yield from events
 
-    def each(self) -> dict[str, Iterator[Event]]:
+    def each(self, *, every: bool = True) -> dict[str, Iterator[Event]]:
         """For every label an iterator over its events that were not returned before. Raises StoreError."""
-        names: dict[str, list[str]] = {label: [] for label in self._labels}
-        for name in self._files.below(self._folder):
-            label = name.rpartition("/")[0]
-            if name not in self._seen and label in names and re.search(r"/\d[^/]*\.jsonl$", name):
-                names[label].append(name)
-        return {label: self._of(found) for label, found in names.items()}
+        told: dict[str, list[tuple[Session, Iterator[tuple[int, bytes]]]]] = {label: [] for label in self._labels}
+        for session, chunks in self._chunks.new(every=every).items():
+            if session.label in told:
+                told[session.label].append((session, chunks))
+        return {label: self._of(found) for label, found in told.items()}
 
-    def _of(self, names: Iterable[str]) -> Iterator[Event]:
-        for name in names:
-            text = self._files.read(f"{self._folder}/{name}").decode(errors="replace")
-            self._seen.add(name)
-            for line in text.rstrip("\n").split("\n"):
-                try:
-                    yield Event.model_validate_json(line)
-                except ValidationError:
-                    self.complaints.append(f"{self._folder}/{name} holds a line that is no event")
+    def _of(self, told: Sequence[tuple[Session, Iterator[tuple[int, bytes]]]]) -> Iterator[Event]:
+        for session, chunks in told:
+            for number, data in chunks:
+                for line in data.decode(errors="replace").rstrip("\n").split("\n"):
+                    try:
+                        yield Event.model_validate_json(line)
+                    except ValidationError:
+                        self.complaints.append(f"{session.chunk(self._run, number)} holds a line that is no event")
 
 
 class LineWriter:

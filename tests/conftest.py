@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,10 @@ ROOT = Path(__file__).parents[1]
 # A subprocess of a test finds the tests' own modules, and what flushes its coverage, as the test itself does.
 _PATHS = [str(ROOT), str(ROOT / "tests" / "measure"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
 os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in _PATHS if path))
+
+
+# Tests edit code and run it within a second, in which byte code of the same size would pass for new.
+sys.dont_write_bytecode, os.environ["PYTHONDONTWRITEBYTECODE"] = True, "1"
 
 
 # Tables are cut at the edge of a terminal: one width for all tests, wherever they run.

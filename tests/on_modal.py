@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -15,10 +18,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from infra.modal_executor import ModalExecutor
     from pipeline.carrying import Carrier
+    from pipeline.store import Store
     from tests.executors.helpers import Hand
+    from tests.modal_servicer.service import Service
 
 SEEN_BY_ALL = Path("/dev/shm")
 """What a container of the servicer's has in common with this machine, in folders named cm-…: traces are written there."""
+PLAIN = "from pipeline.cli import main; main()"
 
 
 def why_not() -> str:
@@ -73,3 +79,40 @@ def carrier_of(executor: ModalExecutor, hand: Hand) -> Carrier:
     found = desk.carrier(hand.store.url)
     assert found is not None
     return found
+
+
+class Home:
+    """A person's folder, with a dag in `mine.py`, and a Volume on Modal of its own; every command is a process of its own."""
+
+    def __init__(self, folder: Path, service: Service, dag: str, **settings: str) -> None:
+        self.folder = folder
+        volume = f"v{uuid.uuid4().hex[:10]}"
+        self.environment = {**os.environ, **service.environment, "CORPUSMILL_MODAL_VOLUME": volume, **settings}
+        (folder / "mine.py").write_text(dag)
+
+    @property
+    def store(self) -> Store:
+        from pipeline.store import Store
+
+        return Store(str(self.folder / ".corpusmill"))
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", PLAIN, *words], cwd=self.folder, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def said(self, *words: str, code: int = 0) -> str:
+        """All that a command says, which ends with `code`."""
+        process = self.begin(*words)
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == code, out + err
+        assert "Traceback" not in out + err
+        return out + err
+
+    def detached(self, dag: str, *words: str) -> str:
+        """The id of a run of `dag` in mine.py that goes on by itself."""
+        said = self.said("run", f"mine.py:{dag}", *words, "--on", "modal", "--detach", "--tracker", "none")
+        found = re.search(r"corpusmill attach (\S+)", said)
+        assert found, said
+        return found[1]

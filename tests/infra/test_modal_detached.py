@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
-import uuid
 from pathlib import Path
+from string import ascii_letters
 
 import pytest
 
+from pipeline.detached import Handle
+from pipeline.ledger import HANDLE
+from pipeline.manifest import Manifest
 from pipeline.store import Store
 from tests.executors.helpers import words_in
 from tests.modal_servicer.service import Service
-from tests.on_modal import a_trace, until, why_not
+from tests.on_modal import Home, a_trace, until, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 DAG = """
 from pipeline import Dag
+from tests.pipeline.folding import fold
 from tests.pipeline.toys import Say, Slow, Upper
 
 def words(*, trace: str = "", letters: str = "abcdef") -> Dag:
     first = Slow(words=tuple(letters), trace=trace, label="first")
     return Dag(Upper(words=first.out), Upper(words=Say(words=("beside",)).out, label="beside", limit=9))
+
+def folded(*, trace: str = "", count: int = 20) -> Dag:
+    return fold(count=count, trace=trace)
 """
-PLAIN = "from pipeline.cli import main; main()"
-
-
 THERE_AND_BACK = """
 from pipeline import Dag
 from tests.pipeline.toys import Join, Say, Slow, Upper
@@ -51,46 +52,14 @@ def between() -> Dag:
 """
 
 
-class Home:
-    """A person's folder, with a dag in it and a Volume on Modal of its own."""
-
-    def __init__(self, folder: Path, service: Service) -> None:
-        self.folder = folder
-        self.environment = {**os.environ, **service.environment, "CORPUSMILL_MODAL_VOLUME": f"v{uuid.uuid4().hex[:10]}"}
-        (folder / "mine.py").write_text(DAG)
-
-    @property
-    def store(self) -> Store:
-        return Store(str(self.folder / ".corpusmill"))
-
-    def begin(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", PLAIN, *words], cwd=self.folder, env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    def said(self, *words: str, code: int = 0) -> str:
-        process = self.begin(*words)
-        out, err = process.communicate(timeout=240)
-        assert process.returncode == code, out + err
-        assert "Traceback" not in out + err
-        return out + err
-
-    def detached(self, *words: str) -> str:
-        said = self.said("run", "mine.py:words", *words, "--on", "modal", "--detach", "--tracker", "none")
-        found = re.search(r"corpusmill attach (\S+)", said)
-        assert found, said
-        return found[1]
-
-
 @pytest.fixture
 def home(tmp_path: Path, modal_service: Service) -> Home:
-    return Home(tmp_path, modal_service)
+    return Home(tmp_path, modal_service, DAG)
 
 
 def test_a_detached_run_survives_who_began_it_and_who_follows_it(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
-        run = home.detached(f"trace={trace}")
+        run = home.detached("words", f"trace={trace}")
         follower = home.begin("attach", run, "--tracker", "none")
         until(lambda: len(words_in(trace)) >= 2)
         os.kill(follower.pid, signal.SIGKILL)
@@ -108,7 +77,7 @@ def test_a_detached_run_survives_who_began_it_and_who_follows_it(home: Home, mod
 
 def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
-        run = home.detached(f"trace={trace}", f"letters={'abcdefgh' * 20}")
+        run = home.detached("words", f"trace={trace}", f"letters={'abcdefgh' * 20}")
         until(lambda: len(words_in(trace)) >= 2)
         assert "stopped" in home.said("attach", run, "--stop")
         modal_service.wait(lambda: not modal_service.running, 40)
@@ -119,11 +88,78 @@ def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_se
 
 def test_a_driver_whose_machine_is_taken_back_goes_on_where_it_was(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
-        run = home.detached(f"trace={trace}")
+        run = home.detached("words", f"trace={trace}")
         until(lambda: len(words_in(trace)) >= 2)
         assert modal_service.preempt("drive") == 1
         assert "4 finished" in home.said("attach", run, "--tracker", "none")
         assert words_in(trace) == "abcdef", "the stage went on while its driver was gone"
+
+
+def test_a_driver_whose_time_is_up_hands_over_to_the_next_and_who_follows_sees_one_run(
+    tmp_path: Path, modal_service: Service
+) -> None:
+    home, letters = Home(tmp_path, modal_service, DAG, CORPUSMILL_MODAL_TRY_SECONDS="8"), ascii_letters[:26]
+    drivers = len(modal_service.started("drive"))
+    with a_trace() as trace:
+        run = home.detached("words", f"trace={trace}", f"letters={letters}")
+        follower = home.begin("attach", run, "--tracker", "none")
+        until(lambda: len(words_in(trace)) >= 2)
+        modal_service.slow("ContainerHello", 5, times=2)  # the next driver, and the next container of the stage
+        out, err = follower.communicate(timeout=120)
+        assert follower.returncode == 0 and "4 finished" in out, out + err
+        assert words_in(trace) == letters, "nothing was lost, and nothing made twice"
+    assert len(modal_service.started("drive")) - drivers >= 2
+    assert {one.stopping for one in modal_service.started("drive")[drivers:]} <= {"", "idle"}, "none was overdue"
+    assert [len(home.store.of_stage(stage)) for stage in ("slow", "say", "upper")] == [1, 1, 2]
+    modal_service.wait(lambda: not modal_service.running)
+
+
+def test_what_a_driver_had_begun_that_is_gone_is_ended_by_who_attaches(home: Home, modal_service: Service) -> None:
+    import modal
+
+    with a_trace() as trace:
+        run = home.detached("words", f"trace={trace}", f"letters={'abcdefgh' * 20}")
+        until(lambda: len(words_in(trace)) >= 2)
+        call = home.store.read(Handle, f".runs/{run}/{HANDLE}").words["call"]
+        modal.FunctionCall.from_id(call).cancel(terminate_containers=True)
+        assert "its driver is gone" in home.said("attach", run, "--tracker", "none", code=1)
+        modal_service.wait(lambda: not modal_service.running, 10)
+
+
+def test_more_of_a_stage_goes_on_from_what_it_kept_from_here_to_there_and_back(home: Home) -> None:
+    with a_trace() as trace:
+
+        def made(count: int, *words: str) -> Manifest:
+            trace.write_text("")
+            if words:
+                home.said("run", "mine.py:folded", f"trace={trace}", f"count={count}", *words, "--tracker", "none")
+            else:
+                run = home.detached("folded", f"trace={trace}", f"count={count}")
+                home.said("attach", run, "--tracker", "none")
+            return home.store.of_stage("fold")[0]
+
+        def numbers() -> list[int]:
+            return [int(line) for line in trace.read_text().split()]
+
+        home.said(
+            "run",
+            "mine.py:folded",
+            f"trace={trace}",
+            "count=60",
+            "--on",
+            "inline",
+            "--store",
+            "whole",
+            "--tracker",
+            "none",
+        )
+        short = made(20, "--on", "inline")
+        assert "extend 20 → 40" in home.said("plan", "mine.py:folded", f"trace={trace}", "count=40", "--on", "modal")
+        middle = made(40)
+        assert (middle.executor, middle.extended_from, numbers()) == ("modal", short.attempt, [*range(12, 40)])
+        long = made(60, "--on", "inline")
+        assert (long.executor, long.extended_from, numbers()) == ("inline", middle.attempt, [*range(24, 60)])
+        assert Store(str(home.folder / "whole")).of_stage("fold")[0].digest == long.digest
 
 
 def test_ctrl_c_ends_a_run_that_is_driven_from_here_and_all_that_it_spends(home: Home, modal_service: Service) -> None:
@@ -150,7 +186,7 @@ def test_what_stays_here_is_made_before_the_rest_leaves_or_once_it_has_come(home
     (home.folder / "mine.py").write_text(THERE_AND_BACK)
     places = ["--place", "say-here=inline", "--place", "first=inline", "--place", "last=inline"]
     with a_trace() as trace:
-        run = home.detached(f"trace={trace}", *places)
+        run = home.detached("words", f"trace={trace}", *places)
         assert [made.label for made in home.store.of_stage("stays")] == ["first"]
         follower = home.begin("attach", run, "--tracker", "none")
         until(lambda: len(words_in(trace)) >= 2)

@@ -24,6 +24,7 @@ from tests.executors.helpers import SECONDS, Hand, words_in
 from tests.executors.stages_for_tests import Sees, Sleeps
 from tests.modal_servicer.service import Service
 from tests.on_modal import a_trace, an_executor, carrier_of, until, why_not
+from tests.pipeline.folding import Fold
 from tests.pipeline.toys import Join, Say, Slow, Upper
 from tests.s3 import S3
 
@@ -52,6 +53,25 @@ def test_only_what_is_missing_is_sent_and_what_is_made_comes_back(executor: Moda
     assert carrier.sent == sum(one.size for one in made) and carrier.fetched == 9
     assert hand.text(hand.made(Upper(words=first.out))) == "ONE"
     assert carrier.sent == sum(one.size for one in made), "what it reads was there already"
+
+
+def test_a_stage_that_extends_goes_on_there_from_what_it_kept_here_and_here_from_what_it_kept_there(
+    executor: ModalExecutor, tmp_path: Path, trace: Path
+) -> None:
+    here, there = Hand(Inline(), tmp_path / "store"), Hand(executor, tmp_path / "store")
+
+    def made(hand: Hand, count: int) -> Manifest:
+        trace.write_text("")
+        return hand.made(Fold(words=Say().out, count=count, trace=str(trace)))
+
+    whole = made(Hand(Inline(), tmp_path / "whole"), 60)
+    first = made(there, 20)
+    second = made(here, 40)
+    assert (second.extended_from, trace.read_text().split()[0]) == (first.attempt, "12")
+    third = made(there, 60)
+    assert (third.extended_from, trace.read_text().split()[0]) == (second.attempt, "24")
+    assert third.digest == whole.digest and third.resume == whole.resume
+    assert here.store.has_resume(third)
 
 
 def test_a_machine_like_the_one_asked_for_is_rented_and_given_back(

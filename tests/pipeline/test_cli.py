@@ -100,6 +100,7 @@ def test_help_names_every_command_and_imports_nothing_heavy(home: Path) -> None:
 def test_plan_and_a_cached_run_import_nothing_heavy(home: Path) -> None:
     assert run_mine(home, "mine").returncode == 0
     assert heavy_imports(home, "plan", "quickstart") == []
+    assert heavy_imports(home, "plan", "quickstart", "--on", "modal", "--places", beside=("infra.modal_prices",)) == []
     assert heavy_imports(home, "run", f"{home}/own_dags.py:mine") == []
 
 

@@ -1,0 +1,64 @@
+"""Calls of jobs on Modal: left, they go on; cancelled, they end, also those that are spawned at that moment."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+from infra.modal_calls import Calls
+from infra.modal_driver import DRIVER, drive, in_hand
+from pipeline.job import Job
+from pipeline.store import Store
+from tests.pipeline.toys import Say
+
+pytest.importorskip("modal")
+
+
+class Spawning:
+    """A function whose next call is spawned while `meanwhile` happens; nobody ever makes it."""
+
+    def __init__(self) -> None:
+        self.meanwhile: Any = lambda: None
+        self.object_id, self.cancelled = "fc-1", False
+
+    def with_options(self, **_: Any) -> Spawning:
+        return self
+
+    def spawn(self, *_: Any) -> Spawning:
+        self.meanwhile()
+        return self
+
+    def cancel(self, *, terminate_containers: bool) -> None:
+        self.cancelled = terminate_containers
+
+    def get(self, timeout: float) -> Any:
+        time.sleep(min(timeout, 5))
+        raise TimeoutError
+
+
+@pytest.mark.parametrize("verb", ["leave", "cancel"])
+def test_a_call_that_is_spawned_while_its_driver_hands_over_goes_on_and_one_that_is_cancelled_does_not(
+    verb: str,
+) -> None:
+    function, noted = Spawning(), list[str]()
+    calls = Calls(lambda: function)
+    function.meanwhile = getattr(calls, verb)
+    assert "it was stopped" in calls.made(Job.of(Say(), [], run="r", store="s"), [], noted.append)
+    assert (noted, function.cancelled) == (["fc-1"], verb == "cancel")
+
+
+def test_a_call_is_waited_for_no_longer_than_its_driver_lives() -> None:
+    began = time.monotonic()
+    assert "it was stopped" in Calls(Spawning, until=began + 0.3).made(Job.of(Say(), [], run="r", store="s"), [])
+    assert time.monotonic() - began < 2
+
+
+def test_a_driver_that_is_started_again_though_it_handed_its_run_over_leaves_it_alone() -> None:
+    store = Store(f"memory://{uuid.uuid4().hex}/store")
+    store.files.replace(f".runs/r/{DRIVER}", json.dumps({"call": "fc-the-next"}).encode())
+    assert not drive("r", store.url, "app", "", before="fc-the-first")
+    assert in_hand(store, "r") == "fc-the-next"
