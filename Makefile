@@ -21,7 +21,7 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 MEASURED := PYTHONPATH="$(CURDIR):$(CURDIR)/tests/measure"
 
-.PHONY: help demo test lint unit elsewhere bench chaos nodes constraints clean
+.PHONY: help demo test lint unit elsewhere bench chaos nodes rented constraints clean
 
 help:
 	@echo "make demo          set up, then raw pages to a model that answers ($(BIN)/corpusmill run quickstart)"
@@ -31,6 +31,7 @@ help:
 	@echo "make bench NAME=…  one benchmark beside its peers; without NAME, their list"
 	@echo "make chaos         kill -9 everywhere, KILLS=$(KILLS) times, drawn from SEED=$(SEED): every run ends in the same digests"
 	@echo "make nodes         the demo on three machines in network namespaces (Linux, root), two of which are lost: the same digests"
+	@echo "make rented        the demo here, on rented machines (our own servicer stands for Modal), and with one of them and the driver lost"
 	@echo "make constraints   write constraints.txt from what .venv holds"
 	@echo "make clean         remove .venv and the caches; the store .corpusmill stays"
 
@@ -83,6 +84,9 @@ $(DEV): $(DEMO) tests/skypilot.txt
 
 nodes: $(DEV)
 	@$(BIN)/python -m tests.chaos.nodes $(DIALS)
+
+rented: $(DEV)
+	@$(BIN)/python -m tests.executors.rented $(DIALS)
 
 constraints:
 	@{ sed -n '/^#/p' constraints.txt; \

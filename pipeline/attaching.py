@@ -1,4 +1,5 @@
-"""Follows a detached run: shows what its stages tell, brings what they make to the store here, ends with its outcome.
+"""Follows a detached run: shows what its stages tell, brings what they make to the store here, makes what stays here, ends with its
+outcome.
 
 It may be left and taken up again at any time, from any process: what has come stays, and nothing comes twice.
 """
@@ -7,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from pipeline import ledger
 from pipeline.carrying import Carrier, Mirror
-from pipeline.detached import HANDLE, PLAN, Detaches, End, Ends, Handle, detaching
+from pipeline.detached import PLAN, Detaches, End, Ends, Graph, Handle, detaching, note_end
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError, UsageError
 from pipeline.executor import Executor
 from pipeline.lease import held
+from pipeline.ledger import HANDLE
 from pipeline.outcome import Outcome
+from pipeline.parting import REST, make_rest
 from pipeline.plan import Plan
 from pipeline.store import Store, place_of
 from pipeline.telling import Teller, again
@@ -52,10 +56,17 @@ def attach(
         mirror = Mirror(carrier, run).start() if carrier else None
         try:
             with Watcher(store, run, list(record.stages), teller, observer, None) as watcher:
+                told = _Told(store, run, outcome, watcher)
                 for label, entry in plan.entries.items():
                     if entry.manifest:
                         watcher.ended(label, "cached", entry.manifest, "")
-                _follow(store, run, hands, handle, carrier, outcome, watcher, mirror)
+                told.all(Ends(store, run).new())
+                rest = _rest(store, run)
+                left = {job.label for job in rest.jobs} if rest else set[str]()
+                _follow(told, hands, handle, carrier, mirror, [label for label in plan.entries if label not in left])
+                if rest and not left <= set(outcome.states):
+                    where = {label: plan.entries[label].place for label in left}
+                    make_rest(rest, where, places, outcome.manifests, outcome.states, told.noted)
         finally:
             if mirror:
                 mirror.close()
@@ -88,54 +99,77 @@ def _read(store: Store, run: str) -> tuple[RunRecord, Handle, Plan]:
     return record, handle, plan
 
 
+def _rest(store: Store, run: str) -> Graph | None:
+    """What was left to whoever follows, if anything was."""
+    try:
+        return store.read(Graph, f".runs/{run}/{REST}")
+    except FileNotFoundError:
+        return None
+
+
+@dataclass
+class _Told:
+    """Takes the ends of stages, once each, into the outcome and to those who watch."""
+
+    store: Store
+    run: str
+    outcome: Outcome
+    watcher: Watcher
+
+    def __call__(self, label: str, end: End) -> None:
+        self.outcome.states[label] = end.state
+        if end.manifest:
+            self.outcome.manifests[label] = end.manifest
+        if end.state == "stopped":
+            self.outcome.faults[label] = Stopped(end.fault)
+        elif end.state == "failed":
+            self.outcome.faults[label] = StageFailed(end.fault)
+        self.watcher.ended(label, end.state, end.manifest, end.fault)
+
+    def all(self, ends: Mapping[str, End]) -> None:
+        """Take several."""
+        for label, end in ends.items():
+            self(label, end)
+
+    def noted(self, label: str, end: End) -> None:
+        """Take the end of what was made here, and write it down if it is made: whoever follows again need not make it."""
+        if end.manifest:
+            note_end(self.store, self.run, label, end)
+        self(label, end)
+
+
 def _follow(
-    store: Store,
-    run: str,
-    hands: Detaches,
-    handle: Handle,
-    carrier: Carrier | None,
-    outcome: Outcome,
-    watcher: Watcher,
-    mirror: Mirror | None,
+    told: _Told, hands: Detaches, handle: Handle, carrier: Carrier | None, mirror: Mirror | None, labels: Sequence[str]
 ) -> None:
+    """Take the ends of `labels` from there, bringing what was made, until all have ended or nobody is left to end them."""
+    store, run, states = told.store, told.run, told.outcome.states
     ends, dead, over = Ends(carrier.there if carrier else store, run), 0, ""
-    while len(outcome.states) < len(outcome.plan.entries):
+    while not set(labels) <= set(states):
         over = hands.over(handle)
         last = ends.last() if over else None
-        new = ends.new()
+        new = {label: end for label, end in ends.new().items() if label not in states}
         for label, end in new.items():
             if end.manifest and carrier:
                 carrier.down(end.manifest)
             if mirror:
                 with contextlib.suppress(StoreError):
                     mirror.look()
-            _ended(outcome, watcher, label, end)
+            told(label, end)
         if over and not new and (last or (dead := dead + 1) >= DEAD_LOOKS):
             break
         if not new:
             time.sleep(LOOK_SECONDS)
-    left = [label for label in outcome.plan.entries if label not in outcome.states]
+    left = [label for label in labels if label not in states]
     why = store.stop_asked(run) or (carrier.there.stop_asked(run) if carrier else "")  # a job may have asked, there
     if left and not why:
         with contextlib.suppress(CorpusmillError):
             hands.cancel(handle)  # nobody hands on what its jobs make: they are not to spend on
     for label in left:
         if why:
-            _ended(outcome, watcher, label, End(state="stopped", fault=f"stage {label!r} was stopped: {why}"))
+            told(label, End(state="stopped", fault=f"stage {label!r} was stopped: {why}"))
         else:
             fault = f"stage {label!r}: its driver is gone ({over})"
-            _ended(outcome, watcher, label, End(state="failed", fault=fault))
-
-
-def _ended(outcome: Outcome, watcher: Watcher, label: str, end: End) -> None:
-    outcome.states[label] = end.state
-    if end.manifest:
-        outcome.manifests[label] = end.manifest
-    if end.state == "stopped":
-        outcome.faults[label] = Stopped(end.fault)
-    elif end.state == "failed":
-        outcome.faults[label] = StageFailed(end.fault)
-    watcher.ended(label, end.state, end.manifest, end.fault)
+            told(label, End(state="failed", fault=fault))
 
 
 def _settle(store: Store, run: str, outcome: Outcome, record: RunRecord, teller: Teller) -> None:

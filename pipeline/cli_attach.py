@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,12 +13,14 @@ from pipeline.cli_options import DEFAULT_STORE, StoreRoot, TrackerName
 from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped
 
 
-def told(run: str, store: str) -> None:
-    """Say of a run that it goes on by itself, and how to follow it."""
+def told(run: str, store: str, rest: Sequence[str]) -> None:
+    """Say of a run that it goes on by itself, how to follow it, and that the stages `rest` are made then."""
     again = _command(run, store)
     print(f"run {run} goes on by itself, whatever becomes of this machine")
     print(f"  to follow it, and bring what it makes:  {again}")
     print(f"  to stop it, and what it spends:         {again} --stop")
+    if rest:
+        print(f"  made here, by whoever follows it to its end: {', '.join(rest)}")
 
 
 def _command(run: str, store: str) -> str:

@@ -3,8 +3,10 @@
 ::
 
     .runs/<run>/{run.json, plan.json, detached.json}  written where it began: what it is, and who has it in hand
+    .runs/<run>/rest.json                             what is made there, once the rest has come (pipeline.parting)
     <far>/.runs/<run>/graph.json                      what the driver was handed
-    <far>/.runs/<run>/ends/<label>.json               how each stage ended, as it ends; end.json comes last
+    <far>/.runs/<run>/end.json                        how it ended
+    {.,<far>}/.runs/<run>/ends/<label>.json           how each stage ended that was made here or there, as it ends
 
 `far` is the store as the driver sees it, which may be the same one.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import Protocol
 
@@ -23,7 +25,6 @@ from pipeline.carrying import Carrier
 from pipeline.errors import CorpusmillError, Stopped, StoreError, UsageError
 from pipeline.executor import Executor, done
 from pipeline.job import Job
-from pipeline.ledger import HANDLE
 from pipeline.manifest import Manifest
 from pipeline.spending import Spending
 from pipeline.store import Store, place_of
@@ -31,7 +32,6 @@ from pipeline.tracker import EndRecord, State
 
 GRAPH, PLAN = "graph.json", "plan.json"
 POLL_SECONDS = 0.5
-__all__ = ["GRAPH", "HANDLE", "PLAN", "Detaches", "End", "Ends", "Graph", "Handle", "detaching", "drive"]
 
 
 class _Record(BaseModel):
@@ -46,6 +46,8 @@ class Graph(_Record):
     jobs: tuple[Job, ...]
     known: dict[str, Manifest]
     max_cost: float | None = None
+    whole: bool = True
+    """Whether the run ends with these jobs; where it does not, its end is for another to write down."""
 
 
 class Handle(_Record):
@@ -114,9 +116,10 @@ def drive(graph: Graph, executor: Executor, until: float = float("inf")) -> bool
             attempts[label] = place_of(end.manifest)
 
     for label in graph.known:
-        states[label] = "cached"
+        before = end_of(store, graph.run, label)
+        states[label] = before.state if before else "cached"
     for job in graph.jobs:
-        known = _end(store, graph.run, job.label)
+        known = end_of(store, graph.run, job.label)
         if known:
             futures[job.label] = _of(known)
             ended(job.label, known)
@@ -130,15 +133,17 @@ def drive(graph: Graph, executor: Executor, until: float = float("inf")) -> bool
             return False
         for label, future in left.items():
             if future.done() and all(parent in states for parent in parents[label]):
-                end = _told(graph.run, future, [states[parent] for parent in parents[label]])
-                store.files.create(f".runs/{graph.run}/ends/{label}.json", end.model_dump_json().encode())
+                end = told(graph.run, future, [states[parent] for parent in parents[label]])
+                note_end(store, graph.run, label, end)
                 ended(label, end)
-    record = EndRecord(ended=time.time(), states=states, attempts=attempts, faults=faults)
-    store.files.create(f".runs/{graph.run}/end.json", record.model_dump_json(indent=1).encode())
+    if graph.whole:
+        record = EndRecord(ended=time.time(), states=states, attempts=attempts, faults=faults)
+        store.files.create(f".runs/{graph.run}/end.json", record.model_dump_json(indent=1).encode())
     return True
 
 
-def _told(run: str, future: Future[Manifest], above: list[State]) -> End:
+def told(run: str, future: Future[Manifest], above: Sequence[State]) -> End:
+    """How a stage ended whose `future` has, in a run; `above` are the states of what it needs."""
     fault = future.exception()
     if fault is None:
         made = future.result()
@@ -150,7 +155,13 @@ def _told(run: str, future: Future[Manifest], above: list[State]) -> End:
     return End(state="failed", fault=str(fault) if isinstance(fault, CorpusmillError) else repr(fault))
 
 
-def _end(store: Store, run: str, label: str) -> End | None:
+def note_end(store: Store, run: str, label: str, end: End) -> None:
+    """Write down how a stage ended, unless somebody did."""
+    store.files.create(f".runs/{run}/ends/{label}.json", end.model_dump_json().encode())
+
+
+def end_of(store: Store, run: str, label: str) -> End | None:
+    """How a stage ended, where that is written down."""
     try:
         return store.read(End, f".runs/{run}/ends/{label}.json")
     except FileNotFoundError:
@@ -178,7 +189,7 @@ class Ends:
             for name in self._store.files.children(f".runs/{self._run}/ends"):
                 label = name.removesuffix(".json")
                 if name.endswith(".json") and not name.startswith(".") and label not in self._seen:
-                    end = _end(self._store, self._run, label)
+                    end = end_of(self._store, self._run, label)
                     if end:
                         found[label] = end
                         self._seen.add(label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.entry import Entry
 from pipeline.manifest import Cost, Manifest
 from pipeline.plan import Plan
 from pipeline.store import Store
@@ -32,6 +33,11 @@ class Outcome:
     def ok(self) -> bool:
         """Whether every stage has its artifact."""
         return all(self.states.get(label) in ("cached", "finished") for label in self.plan.entries)
+
+    @property
+    def left(self) -> list[Entry]:
+        """What has not ended."""
+        return [entry for label, entry in self.plan.entries.items() if label not in self.states]
 
     @property
     def stopped(self) -> bool:

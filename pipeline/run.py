@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any
 
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
-from pipeline.detached import HANDLE, PLAN, Graph, detaching
+from pipeline.detached import PLAN, Detaches, End, Graph, detaching, note_end
 from pipeline.entry import Entry
 from pipeline.errors import CorpusmillError, Stopped, StoreError
 from pipeline.executor import Executor, done
@@ -20,9 +20,10 @@ from pipeline.files import check_writable
 from pipeline.job import Job
 from pipeline.keeping import note_use
 from pipeline.lease import held
-from pipeline.ledger import settle
+from pipeline.ledger import HANDLE, settle
 from pipeline.manifest import Acceptance, Manifest
 from pipeline.outcome import Outcome
+from pipeline.parting import REST, Parts, parted
 from pipeline.placed import gathered
 from pipeline.places import ALL_HERE, Places
 from pipeline.plan import Plan
@@ -73,17 +74,19 @@ def run(
         check_places(plan, dag, places, store)
         hands = gathered(places, {entry.label: entry.place for entry in plan.waiting})
         check_writable(store.files)
-        if request.detach:
-            detaching(hands)
+        parts = parted(plan, dag) if request.detach else None
+        there = (
+            detaching(gathered(places, {label: plan.entries[label].place for label in parts.away})) if parts else None
+        )
         part = "" if set(plan.entries) == set(whole.stages) else _part(request)
         told = [] if request.detach else list(trackers())
         driver = _Driver(dag, store, outcome, request, hands, observer, told, name, dials, part)
         if observer:  # what cannot start at all was told before the plan
             observer.planned(plan, warnings)
-        if request.detach:
-            driver.detach()
-        else:
-            with held(store.logs(outcome.run).with_name("lease")):  # who asks sees that it is alive
+        with held(store.logs(outcome.run).with_name("lease")):  # who asks sees that it is alive
+            if parts and there:
+                driver.detach(parts, there)
+            else:
                 driver.drive()
     outcome.seconds = time.monotonic() - began
     return outcome
@@ -133,34 +136,56 @@ class _Driver:
         self.store.record(record.run, "run.json", record)
         self.teller.say("start", record)
         try:
-            with Watcher(
-                self.store, record.run, list(record.stages), self.teller, self.observer, self.request.max_cost
-            ) as self.watcher:
-                self._execute()
+            with self._watched():
+                self._execute(self.outcome.plan.entries)
             self._refresh()
         finally:
-            with contextlib.suppress(StoreError):  # a full disk was told by a stage
-                self.store.record(record.run, "end.json", self._end())
-                self.outcome.costs = settle(self.store, record.run)
+            self._write_end()
             states = self.outcome.states
             self.teller.close(verdict([states.get(label, "stopped") for label in record.stages]))
 
-    def detach(self) -> None:
-        """Hand the jobs over to a driver of their place's own, and write down who has them."""
-        run, plan = self.outcome.run, self.outcome.plan
-        self.store.record(run, "run.json", self._record())
-        self.store.record(run, PLAN, plan)
-        known = {label: entry.manifest for label, entry in plan.entries.items() if entry.manifest}
-        jobs = tuple(self._job(entry) for entry in plan.waiting)
-        graph = Graph(run=run, store=self.store.url, jobs=jobs, known=known, max_cost=self.request.max_cost)
+    def _watched(self) -> Watcher:
+        labels, most = list(self.outcome.plan.entries), self.request.max_cost
+        self.watcher = Watcher(self.store, self.outcome.run, labels, self.teller, self.observer, most)
+        return self.watcher
+
+    def _write_end(self) -> None:
+        with contextlib.suppress(StoreError):  # a full disk was told by a stage
+            self.store.record(self.outcome.run, "end.json", self._end())
+            self.outcome.costs = settle(self.store, self.outcome.run)
+
+    def detach(self, parts: Parts, there: Detaches) -> None:
+        """Make here what has to be there before, hand the rest over to a driver of its place's own, and write down who has it."""
+        self.store.record(self.outcome.run, "run.json", self._record())
+        self.store.record(self.outcome.run, PLAN, self.outcome.plan)
         try:
-            self.store.record(run, HANDLE, detaching(self.executor).detach(graph))
-        except BaseException:
-            with contextlib.suppress(StoreError):  # the fault itself is on its way
-                self.store.record(run, "end.json", self._end())
-            raise
+            with self._watched():
+                self._execute(parts.first)
+                if not set(parts.first) <= set(self.outcome.manifests):
+                    for label in (*parts.away, *parts.last):
+                        self._ended(label, "skipped", None)
+            if not self.outcome.faults:
+                self._leave(parts, there)
+        finally:
+            if not self.outcome.detached:
+                self._write_end()
+            self.teller.close("stopped")  # it has nobody to tell: who attaches has
+
+    def _leave(self, parts: Parts, there: Detaches) -> None:
+        run, made = self.outcome.run, self.outcome.manifests
+        for label in parts.first:
+            note_end(self.store, run, label, End(state=self.outcome.states[label], manifest=made[label]))
+        away, last = (
+            Graph(run=run, store=self.store.url, jobs=jobs, known=dict(made), max_cost=self.request.max_cost, whole=not parts.last)
+            for jobs in (self._jobs(parts.away), self._jobs(parts.last))
+        )  # fmt: skip
+        if parts.last:
+            self.store.record(run, REST, last)
+        self.store.record(run, HANDLE, there.detach(away))
         self.outcome.detached = True
-        self.teller.close("stopped")  # it has nobody to tell: who attaches has
+
+    def _jobs(self, labels: Sequence[str]) -> tuple[Job, ...]:
+        return tuple(self._job(self.outcome.plan.entries[label]) for label in labels)
 
     def _refresh(self) -> None:
         """Let the cards of models tell the scores that have come."""
@@ -172,9 +197,10 @@ class _Driver:
         attempts = {label: place_of(manifest) for label, manifest in self.outcome.manifests.items()}
         return EndRecord(ended=time.time(), states=self.outcome.states, attempts=attempts, faults=self.told)
 
-    def _execute(self) -> None:
+    def _execute(self, labels: Collection[str]) -> None:
+        """Bring `labels` about, given all that is cached."""
         try:
-            self._wait(self._submit())
+            self._wait(self._submit(labels))
         except BaseException:
             self.executor.close(cancel=True)
             raise
@@ -208,12 +234,14 @@ class _Driver:
             commit=commit(),
         )
 
-    def _submit(self) -> dict[str, Future[Manifest]]:
+    def _submit(self, labels: Collection[str]) -> dict[str, Future[Manifest]]:
         futures: dict[str, Future[Manifest]] = {}
         for label, entry in self.outcome.plan.entries.items():
             if entry.manifest:
                 futures[label] = done(entry.manifest)
                 self._ended(label, "cached", entry.manifest)
+                continue
+            if label not in labels:
                 continue
             parents = self.dag.parents(self.dag.stages[label])
             job = self._job(entry)

@@ -144,7 +144,8 @@ def test_the_doctor_is_asked_as_the_page_says(tmp_path: Path) -> None:
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
 def test_a_model_is_trained_on_modal_and_comes_back(modal_service: Service, tmp_path: Path) -> None:
     environment = {**os.environ, **modal_service.environment, "CORPUSMILL_MODAL_VOLUME": "of-the-page"}
-    plan, begun, ended = follow(ROOT / "docs" / "gpus.md", tmp_path, environment)
+    quickstart, plan, begun, ended = follow(ROOT / "docs" / "gpus.md", tmp_path, environment)
+    assert re.search(r"pretrain +run +modal .*\$", quickstart) and re.search(r"serve .*stays here", quickstart)
     assert re.search(r"bigrams\s+run ", plan) and "moves between places" in plan, plan
     assert "goes on by itself" in begun
     assert re.search(r"bigrams\s+finished .*\$", ended) and "2 finished" in ended, ended

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dags.quickstart import TALES
-from pipeline import Dag
+from pipeline import Dag, Resources
 from pipeline.outcome import Outcome
 from stages.collect import Collect
 from stages.collect_facts import CollectFacts
@@ -24,6 +24,12 @@ from stages.train_tokenizer import TrainTokenizer
 def base(*, steps: int = 12, threshold: float = 0.8) -> Dag:
     """The data stages and the base model alone."""
     return Dag(_base(steps, threshold)[0])
+
+
+def quantized(*, steps: int = 24, gpu: str = "") -> Dag:
+    """The base model made smaller; it is trained on a GPU of type `gpu`, if one is named."""
+    base, tokens = _base(steps, 0.8, gpu)
+    return Dag(Quantize(model=base.out, tokens=tokens.out, windows=4, length=32, parity=0.05))
 
 
 def smallest(*, steps: int = 12, threshold: float = 0.8, sft_steps: int = 160) -> Dag:
@@ -47,7 +53,7 @@ def _told(outcome: Outcome) -> list[str]:
     return [f"answered: {metrics['right']:.0f} of {metrics['asked']:.0f}"]
 
 
-def _base(steps: int, threshold: float) -> tuple[Pretrain, Encode]:
+def _base(steps: int, threshold: float, gpu: str = "") -> tuple[Pretrain, Encode]:
     pages = Filter(
         label="filter-pages", documents=CollectPydoc(modules=("bisect", "heapq", "json", "textwrap")).out,
         language_score=0.3, min_alpha_words=0.5, repetition_scale=2, whole_sentences=False, no_curly_brackets=False,
@@ -70,4 +76,5 @@ def _base(steps: int, threshold: float) -> tuple[Pretrain, Encode]:
         sequence=64,
         threads=1,
         checkpoint_every=4,
+        resources=Resources(gpu=gpu),
     ), tokens

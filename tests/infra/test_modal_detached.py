@@ -10,7 +10,8 @@ from string import ascii_letters
 
 import pytest
 
-from pipeline.detached import HANDLE, Handle
+from pipeline.detached import Handle
+from pipeline.ledger import HANDLE
 from pipeline.manifest import Manifest
 from pipeline.store import Store
 from tests.executors.helpers import words_in
@@ -30,6 +31,24 @@ def words(*, trace: str = "", letters: str = "abcdef") -> Dag:
 
 def folded(*, trace: str = "", count: int = 20) -> Dag:
     return fold(count=count, trace=trace)
+"""
+THERE_AND_BACK = """
+from pipeline import Dag
+from tests.pipeline.toys import Join, Say, Slow, Upper
+
+class Stays(Upper):
+    def stays(self) -> str:
+        return "it reads what is here alone"
+
+def words(*, trace: str = "", letters: str = "abcdef") -> Dag:
+    first = Stays(words=Say(words=("here",), label="say-here").out, label="first")
+    slow = Slow(words=tuple(letters), trace=trace, label="slow")
+    both = Join(parts=(first.out, slow.out), label="both")
+    return Dag(Stays(words=both.out, label="last"))
+
+def between() -> Dag:
+    stays = Stays(words=Say().out, label="stays")
+    return Dag(Upper(words=stays.out))
 """
 
 
@@ -161,3 +180,32 @@ def test_ctrl_c_ends_a_run_that_is_driven_from_here_and_all_that_it_spends(home:
         out, err = driver.communicate(timeout=60)
         assert driver.returncode == 130 and "To go on: corpusmill run" in err and "Traceback" not in out + err
         modal_service.wait(lambda: not modal_service.running, 10)
+
+
+def test_what_stays_here_is_made_before_the_rest_leaves_or_once_it_has_come(home: Home, modal_service: Service) -> None:
+    (home.folder / "mine.py").write_text(THERE_AND_BACK)
+    places = ["--place", "say-here=inline", "--place", "first=inline", "--place", "last=inline"]
+    with a_trace() as trace:
+        run = home.detached("words", f"trace={trace}", *places)
+        assert [made.label for made in home.store.of_stage("stays")] == ["first"]
+        follower = home.begin("attach", run, "--tracker", "none")
+        until(lambda: len(words_in(trace)) >= 2)
+        os.kill(follower.pid, signal.SIGKILL)
+        follower.communicate()
+        said = home.said("attach", run, "--tracker", "none")
+        assert "words: done in" in said and "5 finished" in said
+        assert words_in(trace) == "abcdef", "nothing was made twice"
+    by = {made.label: made.executor for stage in home.store.stages() for made in home.store.of_stage(stage)}
+    assert by == {"say-here": "inline", "first": "inline", "slow": "modal", "both": "modal", "last": "inline"}
+    last = next(made for made in home.store.of_stage("stays") if made.label == "last")
+    assert home.store.data(last).joinpath("upper.txt").read_text() == "HER A B C D E F"
+    assert "5 finished" in home.said("attach", run, "--tracker", "none") and len(home.store.of_stage("stays")) == 2
+    modal_service.wait(lambda: not modal_service.running)
+
+
+def test_a_run_that_cannot_leave_as_one_is_refused_before_anything_starts(home: Home) -> None:
+    (home.folder / "mine.py").write_text(THERE_AND_BACK)
+    between = home.said("run", "mine.py:between", "--on", "modal", "--detach", code=2)
+    assert "upper goes to modal, but needs stays, which stays here" in between and "--place stays=modal" in between
+    nothing = home.said("run", "mine.py:words", "--on", "inline", "--detach", code=2)
+    assert "nothing of this run leaves this machine" in nothing and "--on modal" in nothing

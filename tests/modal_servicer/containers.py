@@ -17,7 +17,8 @@ from modal_proto import api_pb2 as pb
 from tests.modal_servicer.apps import Apps, layout, running
 from tests.modal_servicer.calls import FAILURE, TERMINATED, Calls
 from tests.modal_servicer.files import Files
-from tests.modal_servicer.objects import Objects
+from tests.modal_servicer.objects import BUILDER, Objects
+from tests.modal_servicer.packages import seen
 from tests.modal_servicer.room import command, furnish
 from tests.modal_servicer.state import App, Container, Function, Input, Line, State, new_id
 from tests.modal_servicer.volumes import Volumes
@@ -122,7 +123,8 @@ class Containers:
         function, root = container.function, container.root
         definition = function.definition
         container.environment, directory = self._environment(container)
-        await asyncio.to_thread(furnish, root, directory)
+        commands = self.objects.image(definition.image_id).commands if definition.image_id else []
+        await asyncio.to_thread(furnish, root, directory, seen(tuple(commands), BUILDER))
         for layer in self.objects.image(definition.image_id).layers() if definition.image_id else []:
             copies = [line for line in layer.definition.dockerfile_commands if line.upper().startswith("COPY . ")]
             for line in copies:

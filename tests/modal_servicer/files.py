@@ -127,7 +127,9 @@ class Files:
         return web.Response(body=self.blob(request.match_info["id"]))
 
     async def _put_block(self, request: web.Request) -> web.Response:
-        sha = self.put(await request.read())
+        data = await request.read()
+        sha = self.put(data)
+        self.state.moved[request.query_string, "sent"] += len(data)
         if sha != request.match_info["sha"]:
             return web.Response(status=400, text="the block has another SHA-256 than was said")
         return web.Response(body=f"kept {sha}".encode())
@@ -136,4 +138,5 @@ class Files:
         start, end = int(request.match_info["start"]), int(request.match_info["end"])
         with (self.store / request.match_info["sha"]).open("rb") as file:
             file.seek(start)
+            self.state.moved[request.query_string, "fetched"] += end - start
             return web.Response(body=file.read(end - start))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
 from tests.modal_servicer.files import Files
+from tests.modal_servicer.packages import seen
 from tests.modal_servicer.state import Container, State, Unmodelled, new_id, not_found
 
 BUILDER = "2025.06"  # the newest image builder that the pinned client knows
@@ -154,6 +156,11 @@ class Objects:
             success = pb.GenericResult(status=pb.GenericResult.GENERIC_STATUS_SUCCESS)
             return pb.ImageGetOrCreateResponse(image_id=self._made[key], result=success, metadata=self._metadata())
         image = Image(new_id("im"), definition, bases)
+        try:
+            await asyncio.to_thread(seen, tuple(image.commands), BUILDER)
+        except ValueError as fault:
+            failure = pb.GenericResult(status=pb.GenericResult.GENERIC_STATUS_FAILURE, exception=str(fault))
+            return pb.ImageGetOrCreateResponse(image_id=image.id, result=failure)
         self.images[image.id] = image
         self._made[key] = image.id
         return pb.ImageGetOrCreateResponse(image_id=image.id)

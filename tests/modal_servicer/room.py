@@ -1,6 +1,7 @@
 """The room of a container: a root of its own in which only the interpreter, the declared files and volumes exist.
 
-Simulated: Modal would run the image that was declared; here the interpreter and its packages are those that run the tests.
+Simulated: Modal would run the image that was declared; here the interpreter is the one that runs the tests, and so are those of
+its packages that the image names (packages.py).
 Everything else is apart: the file system below `/root`, `/tmp` and each mount, the processes, the environment.
 """
 
@@ -16,7 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/dev", "/sys")
-OWN = ("root", "tmp", "run", "proc", "var/tmp", "__modal/volumes")
+LIBRARIES = "libraries"
+SEEN = f"{LIBRARIES}/seen"
+"""In a room: the packages of the tests, and links to those of them that the image has. The latter is what Python finds."""
+OWN = ("root", "tmp", "run", "proc", "var/tmp", "__modal/volumes", SEEN)
 SHOWN = ("/dev/shm", "cm-*")
 """Folders that a test makes in order to be told what a job did: all else of the shared memory is a container's own."""
 APART = (
@@ -35,10 +39,14 @@ def why_not() -> str:
     return f"rooms of their own need mount and PID namespaces: {done.stderr.strip()}" if done.returncode else ""
 
 
+def libraries() -> list[Path]:
+    """Where the packages of the interpreter are."""
+    return [Path(path) for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+
+
 def interpreter() -> list[Path]:
     """What Python needs to run as it does here: its installation, this environment, packages that a .pth file adds."""
-    added = [Path(path) for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    needed = [Path(sys.base_prefix), Path(sys.prefix), *added]
+    needed = [Path(sys.base_prefix), Path(sys.prefix), *libraries()]
     covered = [Path(one) for one in SYSTEM]
     kept: list[Path] = []
     for path in needed:
@@ -47,8 +55,9 @@ def interpreter() -> list[Path]:
     return kept
 
 
-def furnish(root: Path, directory: str) -> None:
-    """Make the empty directories of a room, its working directory, and the links that this system has in place of some."""
+def furnish(root: Path, directory: str, packages: dict[str, Path]) -> None:
+    """Make the empty directories of a room, its working directory, and links: those that this system has in place of some, and
+    those to `packages`, by their names at the top of a library."""
     for name in (*OWN, directory.lstrip("/")):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
@@ -60,6 +69,11 @@ def furnish(root: Path, directory: str) -> None:
             there.mkdir()
     for path in interpreter():
         (root / path.relative_to("/")).mkdir(parents=True, exist_ok=True)
+    for number, library in enumerate(libraries()):
+        (root / LIBRARIES / str(number)).mkdir(parents=True)
+        for name, path in packages.items():
+            if path.parent == library:
+                (root / SEEN / name).symlink_to(f"/{LIBRARIES}/{number}/{name}")
 
 
 def command(root: Path, volumes: dict[str, tuple[Path, bool]], directory: str) -> list[str]:
@@ -84,6 +98,9 @@ def _mounts(root: Path, volumes: dict[str, tuple[Path, bool]]) -> Iterator[str]:
         yield f"mkdir {there}; mount --bind {here} {there} || test ! -d {here}"  # its test may have just ended
     for path in interpreter():  # writable: byte code is compiled once, not at every start
         yield shlex.join(["mount", "--bind", str(path), str(root / path.relative_to("/"))])
+    for number, path in enumerate(libraries()):
+        yield shlex.join(["mount", "--bind", str(path), str(root / LIBRARIES / str(number))])
+        yield shlex.join(["mount", "--bind", str(root / SEEN), str(root / path.relative_to("/"))])
     yield shlex.join(["mount", "-t", "proc", "proc", str(root / "proc")])
     for inside, (outside, read_only) in volumes.items():
         target = str(root / inside.lstrip("/"))

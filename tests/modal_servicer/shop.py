@@ -63,7 +63,9 @@ def told() -> dict[str, str]:
 @app.function()
 def surroundings() -> dict[str, object]:
     """What a container sees of the world."""
-    found = {name: _imports(name) for name in ("pipeline", "stages", "tests", "shop", "modal")}
+    found = {
+        name: _imports(name) for name in ("pipeline", "stages", "tests", "shop", "modal", "pip", "numpy", "pytest")
+    }
     return {
         "environment": dict(os.environ),
         "directory": str(Path.cwd()),

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import string
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,6 +203,8 @@ class State:
     unmodelled: list[str] = field(default_factory=list)
     environments: dict[str, str] = field(default_factory=lambda: {"main": new_id("en")})
     settings: dict[str, Any] = field(default_factory=dict)
+    moved: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Bytes of the files on volumes that travelled, by who (client, container) did what with them (sent, fetched)."""
 
     def environment(self, name: str) -> str:
         """The environment's name, `main` for none given; one that does not exist is refused."""

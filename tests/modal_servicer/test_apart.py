@@ -6,8 +6,10 @@ from types import ModuleType
 
 import pytest
 
+from tests.modal_servicer import packages
+from tests.modal_servicer.objects import BUILDER
 from tests.modal_servicer.room import interpreter
-from tests.modal_servicer.service import Service
+from tests.modal_servicer.service import Service, Unmodelled
 
 pytestmark = pytest.mark.elsewhere
 
@@ -25,7 +27,8 @@ def test_a_job_sees_only_its_declared_files_and_environment(
     monkeypatch.setenv("OF_THE_TESTER", "not for the job")
     seen = deployed.surroundings.remote()
     assert set(seen["environment"]) - {"LC_CTYPE"} == MODAL_SETS
-    assert seen["imports"] == {"pipeline": False, "stages": False, "tests": False, "shop": True, "modal": True}
+    there = {name for name, found in seen["imports"].items() if found}
+    assert there == {"shop", "modal", "pip"}, "no package that its image does not name"
     on_the_way = {
         part for path in interpreter() for part in path.parts
     }  # it may lie below /tmp or a home, as everywhere
@@ -35,6 +38,20 @@ def test_a_job_sees_only_its_declared_files_and_environment(
     ) == ("/root", [])
     assert [name for name in seen["home"] if name not in {"__pycache__", *on_the_way}] == ["shop.py"]
     assert seen["processes"] == [1]
+
+
+def test_an_image_brings_what_it_names_with_all_that_this_needs_and_nothing_that_is_not_to_be_had() -> None:
+    commands = [
+        "RUN pip install --upgrade pip wheel uv",
+        "RUN /.uv/uv pip install --python $(command -v python) 'tokenizers>=0.1'",
+    ]
+    brought = packages.seen(tuple(commands), BUILDER)
+    assert {"tokenizers", "huggingface_hub", "modal", "pip"} <= set(brought) and not {"torch", "ray"} & set(brought)
+    for missing in ("tokenizers>=99", "no-such-package-of-ours"):
+        with pytest.raises(ValueError, match=missing):
+            packages.seen((f"RUN pip install {missing}",), BUILDER)
+    with pytest.raises(Unmodelled, match="--index-url"):
+        packages.seen(("RUN pip install --index-url x tokenizers",), BUILDER)
 
 
 def test_a_secret_is_named_by_the_app_and_held_only_where_it_is_declared(

@@ -167,7 +167,7 @@ class Volumes:
         return Empty()
 
     async def VolumePutFiles2(
-        self, request: pb.VolumePutFiles2Request, _: Container | None
+        self, request: pb.VolumePutFiles2Request, by: Container | None
     ) -> pb.VolumePutFiles2Response:
         volume = self.volume(request.volume_id)
         names = [relative(file.path) for file in request.files]
@@ -178,7 +178,7 @@ class Volumes:
             for index, block in enumerate(file.blocks):
                 sha = block.contents_sha256.hex()
                 if not self.files.has(sha):
-                    url = f"{self.state.url}/block/{sha}"
+                    url = f"{self.state.url}/block/{sha}?{whose(by)}"
                     missing.append(
                         pb.VolumePutFiles2Response.MissingBlock(file_index=number, block_index=index, put_url=url)
                     )
@@ -223,14 +223,16 @@ class Volumes:
         if entries:
             yield pb.VolumeListFiles2Response(entries=entries)
 
-    async def VolumeGetFile2(self, request: pb.VolumeGetFile2Request, _: Container | None) -> pb.VolumeGetFile2Response:
+    async def VolumeGetFile2(
+        self, request: pb.VolumeGetFile2Request, by: Container | None
+    ) -> pb.VolumeGetFile2Response:
         entry = self.volume(request.volume_id).tree.get(relative(request.path))
         if entry is None or entry.kind != "file":
             raise not_found(f"{request.path}: no such file")
         if request.start or request.len:
             raise Unmodelled("VolumeGetFile2: a part of a file")
         urls = [
-            f"{self.state.url}/block/{entry.content}/{start}/{min(start + BLOCK, entry.size)}"
+            f"{self.state.url}/block/{entry.content}/{start}/{min(start + BLOCK, entry.size)}?{whose(by)}"
             for start in range(0, entry.size, BLOCK)
         ]
         return pb.VolumeGetFile2Response(get_urls=urls, size=entry.size, start=0, len=entry.size)
@@ -270,6 +272,11 @@ def relative(path: str) -> str:
     if ".." in parts:
         raise GRPCError(Status.INVALID_ARGUMENT, f"{path}: outside the volume")
     return "/".join(parts)
+
+
+def whose(by: Container | None) -> str:
+    """Who moves a block, in the words that it is counted by."""
+    return "container" if by else "client"
 
 
 def namespace(container: Container) -> str:
