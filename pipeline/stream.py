@@ -23,6 +23,8 @@ from pipeline.withheld import masking
 FLUSH_SECONDS = 0.5
 REMOTE_SECONDS = 3.0
 """Between two chunks, and between two looks, where each is a request to an object store."""
+FIRST_SECONDS = 1.0
+"""Until the first heartbeat, also where the store is far: what is lost soon after its start has told that it was there."""
 
 
 class Emitter:
@@ -50,7 +52,9 @@ class Emitter:
             self.flush()
 
     def _beat(self) -> None:
-        while not self._closed.wait(self._pause):
+        pause = min(FIRST_SECONDS, self._pause)
+        while not self._closed.wait(pause):
+            pause = self._pause
             with contextlib.suppress(OSError, StoreError):  # a full disk is told by the stage, not by its heartbeat
                 self.pulse()
                 self.flush()

@@ -91,11 +91,14 @@ class Trial:
         return subprocess.Popen([sys.executable, "-c", PLAIN, *words], cwd=ROOT)
 
     def _lose(self, store: str, label: str, driver: subprocess.Popen[bytes]) -> None:
-        """Once the stage has committed something, and worked on for a moment, kill its machine; another takes its place."""
+        """Once the stage has committed something and told its account, kill its machine; another takes its place."""
         files, deadline = Store(store).files, time.monotonic() + PATIENCE_SECONDS
-        while not (machine := self.cluster.running(label)) or not any(
-            "/commits/" in name for name in files.below(f".partial/{label}")
-        ):
+
+        def known() -> bool:
+            names = list(files.below(f".partial/{label}"))
+            return all(any(part in name for name in names) for part in ("/commits/", "/spent/"))
+
+        while not (machine := self.cluster.running(label)) or not known():
             assert driver.poll() is None and time.monotonic() < deadline, f"{label} was not met at work"
             time.sleep(0.1)
         time.sleep(0.2)
