@@ -102,7 +102,7 @@ class Spent:
         self._heard = heard
         self._name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
         self._committed, self._over = Cost(), False
-        self._beaten, self._load = time.monotonic() - (BEAT_SECONDS / 2 if elsewhere else 0), Load()
+        self._beaten, self._load = time.monotonic() - (BEAT_SECONDS if elsewhere else 0), Load()
         self._told, self._kept = float("-inf"), 0.0
         self._lock = threading.Lock()
 
@@ -123,7 +123,7 @@ class Spent:
         self._heard(now)
 
     def beat(self) -> None:
-        """Bring the account up to date, at most every `BEAT_SECONDS`, and sooner the first time where a machine may be lost with it.
+        """Bring the account up to date, at most every `BEAT_SECONDS`, and at once the first time where a machine may be lost with it.
 
         Called by a heartbeat in a thread of its own.
         """

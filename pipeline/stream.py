@@ -24,7 +24,7 @@ FLUSH_SECONDS = 0.5
 REMOTE_SECONDS = 3.0
 """Between two chunks, and between two looks, where each is a request to an object store."""
 FIRST_SECONDS = 1.0
-"""Until the first heartbeat, also where the store is far: what is lost soon after its start has told that it was there."""
+"""Between heartbeats until the first that has a pulse, also where the store is far: what is lost soon has told that it was there."""
 
 
 class Emitter:
@@ -39,8 +39,8 @@ class Emitter:
         self._pause = REMOTE_SECONDS if store.files.remote else FLUSH_SECONDS
         self._masked = masking()
         self._closed = threading.Event()
-        self.pulse: Callable[[], None] = lambda: None
-        """Called at each heartbeat, before what is pending is written."""
+        self.pulse: Callable[[], None] | None = None
+        """Called at each heartbeat once it is set, before what is pending is written."""
         self._heart = threading.Thread(target=self._beat, name=f"events-{label}", daemon=True)
         self._heart.start()
 
@@ -54,9 +54,10 @@ class Emitter:
     def _beat(self) -> None:
         pause = min(FIRST_SECONDS, self._pause)
         while not self._closed.wait(pause):
-            pause = self._pause
             with contextlib.suppress(OSError, StoreError):  # a full disk is told by the stage, not by its heartbeat
-                self.pulse()
+                if self.pulse:
+                    pause = self._pause
+                    self.pulse()
                 self.flush()
 
     def flush(self) -> None:

@@ -243,13 +243,10 @@ def test_a_commit_of_long_work_is_known_beyond_the_machine_at_once(
     assert Session.model_validate_json(text).committed.wall_seconds >= 0.1
 
 
-def test_what_is_lost_with_its_machine_soon_after_the_start_has_an_account(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spent, "BEAT_SECONDS", 0.2)
+def test_what_is_lost_with_its_machine_soon_after_the_start_has_an_account(tmp_path: Path) -> None:
     elsewhere = Kept()
     far, near = Spent(tmp_path / "far", elsewhere=elsewhere), Spent(tmp_path / "near")
-    time.sleep(0.11)
+    time.sleep(0.1)
     far.beat()
     near.beat()
     (text,) = elsewhere.kept.values()
