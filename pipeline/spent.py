@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS = 2.0
 TOLD_SECONDS = 1.0
-"""Between two commits that are told to who follows the events; what has no price is told at heartbeats alone."""
+"""Between two commits that are told to who follows the events; what has no price is told at heartbeats, and after long work far away."""
 
 
 class Session(BaseModel):
@@ -115,9 +115,10 @@ class Spent:
         with self._lock:
             now = self._now(commits=True)
             self._write(now)
-            if now.cost.dollars is not None and time.monotonic() - self._told >= TOLD_SECONDS:
+            far = self._elsewhere and now.committed.wall_seconds - self._kept >= BEAT_SECONDS
+            if far or (now.cost.dollars is not None and time.monotonic() - self._told >= TOLD_SECONDS):
                 self._tell(now)
-            if self._elsewhere and now.committed.wall_seconds - self._kept >= BEAT_SECONDS:
+            if far:
                 with contextlib.suppress(StoreError):  # the next commit meets what is wrong with the store
                     self._keep(now)
         self._heard(now)

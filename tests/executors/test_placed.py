@@ -13,7 +13,7 @@ import pytest
 from infra.ray_executor import RayExecutor
 from pipeline import Dag, StageFailed
 from pipeline.errors import SourceError
-from pipeline.executor import Executor, Inline
+from pipeline.executor import NO_ROOM, Executor, Inline
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.placed import Placed, gathered
@@ -31,7 +31,7 @@ class Later:
 
     name = "later"
     remote = carries = False
-    room = Inline.room
+    room = NO_ROOM
     check = Inline.check
 
     def __init__(self) -> None:

@@ -233,14 +233,15 @@ def test_a_commit_of_long_work_is_known_beyond_the_machine_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spent, "BEAT_SECONDS", 0.05)
-    elsewhere = Kept()
-    account = Spent(tmp_path, elsewhere=elsewhere)
+    elsewhere, told = Kept(), list[dict[str, Any]]()
+    account = Spent(tmp_path, elsewhere=elsewhere, emit=lambda kind, **data: told.append({"kind": kind, **data}))
     account.commit()
     assert not elsewhere.kept, "next to nothing is told with the next heartbeat"
     time.sleep(0.1)
     account.commit()
     (text,) = elsewhere.kept.values()
     assert Session.model_validate_json(text).committed.wall_seconds >= 0.1
+    assert [one["kind"] for one in told] == ["cost"], "whoever follows takes none of it for lost"
 
 
 def test_what_is_lost_with_its_machine_soon_after_the_start_has_an_account(tmp_path: Path) -> None:
