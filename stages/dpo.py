@@ -11,7 +11,7 @@ from pipeline import Context, Field, Stage, StageFailed
 from stages.devices import device
 from stages.kinds import Model, Preferences
 from stages.threads import cpus_by_threads
-from stages.work import Tuning
+from stages.work import Tuned, Tuning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COLUMNS = ("prompt", "chosen", "rejected")
 
 
-class Dpo(Stage[Model]):
+class Dpo(Tuned, Stage[Model]):
     """Raise the odds of chosen answers over rejected ones, held near the model it starts from (arXiv 2305.18290).
 
     A share of the questions is kept from training: on their pairs the preference accuracy is measured at the end. Pairs whose
@@ -53,16 +53,7 @@ class Dpo(Stage[Model]):
 
     _cpus = model_validator(mode="before")(cpus_by_threads)
 
-    def flops(self) -> float | None:
-        return self._tuning().flops()
-
-    def gpu_seconds(self, peak: float) -> float | None:
-        return self._tuning().seconds(peak)
-
-    def gpu_memory(self) -> float | None:
-        return self._tuning().memory()
-
-    def _tuning(self) -> Tuning:
+    def tuning(self) -> Tuning:
         low = self.precision == "bfloat16"
         return Tuning(self.model, self.steps, 2 * self.batch_size, self.max_length, low)
 

@@ -10,13 +10,13 @@ from pipeline import Context, Field, Stage, StageFailed
 from stages.devices import device
 from stages.kinds import Chats, Model
 from stages.threads import cpus_by_threads
-from stages.work import Tuning
+from stages.work import Tuned, Tuning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 
-class Sft(Stage[Model]):
+class Sft(Tuned, Stage[Model]):
     """Train on the chats of the split `train`, with the loss on the assistant's turns alone (`{% generation %}` in the template).
 
     A special token written in a message stays text. A killed run goes on after its last committed checkpoint, bit for bit.
@@ -42,16 +42,7 @@ class Sft(Stage[Model]):
 
     _cpus = model_validator(mode="before")(cpus_by_threads)
 
-    def flops(self) -> float | None:
-        return self._tuning().flops()
-
-    def gpu_seconds(self, peak: float) -> float | None:
-        return self._tuning().seconds(peak)
-
-    def gpu_memory(self) -> float | None:
-        return self._tuning().memory()
-
-    def _tuning(self) -> Tuning:
+    def tuning(self) -> Tuning:
         low = self.precision == "bfloat16"
         return Tuning(self.model, self.steps, self.batch_size, self.max_length, low)
 

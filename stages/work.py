@@ -130,3 +130,20 @@ class Tuning(NamedTuple):
         saved = size.depth * (_block(size, self.low) + (10 * width if self.low else 0)) + (6 if self.low else 8) * width
         tile = min(1.0, self.tokens / 4096) * TILE * (2 if self.low else 4)
         return _resting(size, self.low) + max(self.tokens * saved + tile, 4 * size.weights) + WORKSPACE
+
+
+class Tuned:
+    """A stage that fine-tunes, as a plan sees it."""
+
+    def tuning(self) -> Tuning:
+        """What is tuned, and how much."""
+        raise NotImplementedError
+
+    def flops(self) -> float | None:
+        return self.tuning().flops()
+
+    def gpu_seconds(self, peak: float) -> float | None:
+        return self.tuning().seconds(peak)
+
+    def gpu_memory(self) -> float | None:
+        return self.tuning().memory()
