@@ -11,6 +11,7 @@ import typer
 
 from infra.modal_faults import check_installed, explained
 from infra.modal_names import NAME, secrets, volume_name
+from pipeline.cli_options import DEFAULT_STORE, StoreRoot
 from pipeline.errors import CorpusmillError, UsageError
 
 modal = typer.Typer(
@@ -73,8 +74,12 @@ def stop(
     idle: Annotated[
         bool, typer.Option("--idle", help="those in which nothing runs: of code that has been edited since")
     ] = False,
+    store: StoreRoot = DEFAULT_STORE,
 ) -> None:
-    """Stop an app, with every run and container in it; what was committed is kept."""
+    """Stop an app, with every run and container in it; what was committed is kept.
+
+    The runs of the store that lived in it are written down as stopped.
+    """
     if [bool(name), everything, idle].count(True) != 1:
         raise UsageError("stop is given one app, --idle or --all", mend="corpusmill infra modal status lists them")
     found = [app for app in _apps() if everything or name in (app["name"], app["id"]) or (idle and _leftover(app))]
@@ -86,6 +91,8 @@ def stop(
         with explained(f"could not stop {app['name']}"):
             client.App.lookup(app["id"]).stop()
         print(f"stopped {app['name']} ({app['containers']} containers)")
+        for run in _ended(store, app["name"]):
+            print(f"run {run} is stopped; what was committed is kept")
 
 
 @modal.command()
@@ -99,6 +106,26 @@ def prices() -> None:
     if "dollars_per_hour" not in text:
         raise CorpusmillError("Modal told no rate that is known by its name", mend="see modal billing rates")
     print(f"# kept in {told_file()}; your own prices, which come first, are in prices.toml beside it")
+
+
+def _ended(store: str, app: str) -> list[str]:
+    """The runs of a store that lived in an app and had no end, now that they have one."""
+    from pipeline import attaching, ledger
+    from pipeline.detached import detaching
+    from pipeline.driver import HANDLE, Handle
+    from pipeline.plugins import executor_at
+    from pipeline.store import Store
+    from pipeline.who import who
+
+    opened, found = Store(store), []
+    for run in ledger.runs(opened):
+        if ledger.end(opened, run) is None and opened.files.exists(f".runs/{run}/{HANDLE}"):
+            handle = opened.read(Handle, f".runs/{run}/{HANDLE}")
+            if handle.words.get("app") == app:
+                carrier = detaching(executor_at(handle.place)).carrier(handle, opened)
+                attaching.note_stopped(opened, run, carrier, f"{who() or 'somebody'} stopped {app}")
+                found.append(run)
+    return found
 
 
 def _leftover(app: dict[str, Any]) -> bool:
