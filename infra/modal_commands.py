@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -88,10 +89,11 @@ def stop(
     import modal as client
 
     for app in found:
+        ended = _ended(store, app["name"])
         with explained(f"could not stop {app['name']}"):
             client.App.lookup(app["id"]).stop()
         print(f"stopped {app['name']} ({app['containers']} containers)")
-        for run in _ended(store, app["name"]):
+        for run in ended:
             print(f"run {run} is stopped; what was committed is kept")
 
 
@@ -109,22 +111,20 @@ def prices() -> None:
 
 
 def _ended(store: str, app: str) -> list[str]:
-    """The runs of a store that lived in an app and had no end, now that they have one."""
+    """The runs of a store that lived in an app and had no end, now that they are stopped: before it, lest they take it for a fault."""
     from pipeline import attaching, ledger
-    from pipeline.detached import detaching
     from pipeline.driver import HANDLE, Handle
     from pipeline.plugins import executor_at
     from pipeline.store import Store
     from pipeline.who import who
 
-    opened, found = Store(store), []
+    opened, found = Store(store), list[str]()
     for run in ledger.runs(opened):
         if ledger.end(opened, run) is None and opened.files.exists(f".runs/{run}/{HANDLE}"):
-            handle = opened.read(Handle, f".runs/{run}/{HANDLE}")
-            if handle.words.get("app") == app:
-                carrier = detaching(executor_at(handle.place)).carrier(handle, opened)
-                attaching.note_stopped(opened, run, carrier, f"{who() or 'somebody'} stopped {app}")
-                found.append(run)
+            with contextlib.suppress(CorpusmillError):  # whatever is wrong with it, its app is to be stopped
+                if opened.read(Handle, f".runs/{run}/{HANDLE}").words.get("app") == app:
+                    attaching.cancel(opened, run, places=executor_at, who=who())
+                    found.append(run)
     return found
 
 

@@ -84,10 +84,10 @@ def cancel(store: Store, run: str, *, places: Callable[[str], Executor], who: st
     for one in (store, carrier.there) if carrier else (store,):
         one.ask_stop(run, why, who)
     hands.cancel(handle)
-    note_stopped(store, run, carrier, why)
+    _stopped(store, run, carrier, why)
 
 
-def note_stopped(store: Store, run: str, carrier: Carrier | None, why: str) -> None:
+def _stopped(store: Store, run: str, carrier: Carrier | None, why: str) -> None:
     """Write down of a run of which nothing is left that it was stopped, for nobody may ever follow it; unless it came to an end.
 
     What it told and how its stages ended is brought here, what they made is not: who follows it brings that.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -85,6 +86,18 @@ def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_se
         seen = words_in(trace)
         time.sleep(1)
         assert words_in(trace) == seen
+
+
+def test_a_run_whose_app_is_stopped_is_written_down_as_stopped(home: Home, modal_service: Service) -> None:
+    with a_trace() as trace:
+        run = home.detached("words", f"trace={trace}", f"letters={ascii_letters}")
+        until(lambda: len(words_in(trace)) >= 2)
+        app = home.store.read(Handle, f".runs/{run}/{HANDLE}").words["app"]
+        assert f"run {run} is stopped" in home.said("infra", "modal", "stop", app)
+        modal_service.wait(lambda: not modal_service.running, 40)
+    (row,) = json.loads(home.said("runs", "--json"))
+    assert (row["ended"], row["stages"]["first"]["state"]) == ("stopped", "stopped"), row["stages"]
+    assert row["driver"]["dollars"] > 0, "what its driver told is here"
 
 
 def test_a_driver_whose_machine_is_taken_back_goes_on_where_it_was(home: Home, modal_service: Service) -> None:

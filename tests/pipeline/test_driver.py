@@ -9,10 +9,12 @@ import pytest
 from pipeline import Dag, Resources, detached, driver, ledger
 from pipeline.accounts import end_lines
 from pipeline.attaching import attach, cancel
+from pipeline.cli_attach import summary
 from pipeline.driver import DRIVER, Beat, Handle
 from pipeline.executor import Inline
 from pipeline.ledger import Account
 from pipeline.ledger_lines import run_lines
+from pipeline.loading import load
 from pipeline.outcome import Outcome
 from pipeline.request import Request
 from pipeline.run import run
@@ -129,3 +131,15 @@ def test_what_the_drivers_of_a_run_cost_adds_up_and_counts_towards_its_limit(tmp
     assert (one.ended, {stage.state for stage in one.stages.values()}) == ("stopped", {"stopped", "skipped"})
     assert 10 <= (one.driver.dollars or 0) < 20
     assert "were spent, and --max-cost is $8.00" in outcome.store.stop_asked(outcome.run)
+
+
+def test_who_follows_is_told_what_the_dag_says_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = left(tmp_path, Elsewhere())
+    begun = ledger.record(outcome.store, outcome.run)
+    assert begun and summary(begun, outcome) == [], "its dag is none of dags/"
+    monkeypatch.setattr("dags.quickstart.summary", lambda outcome: ["it answers"])
+    _, drawn, dials = load("quickstart", ["steps=200"])
+    (given, *_) = begun.stages.values()
+    whole = begun.model_copy(update={"dag": "quickstart", "dials": dials, "stages": dict.fromkeys(drawn.stages, given)})
+    assert summary(whole, outcome) == ["it answers"]
+    assert summary(whole.model_copy(update={"only": "--only sft"}), outcome) == []
