@@ -17,10 +17,9 @@ import pytest
 from pipeline import UsageError
 from pipeline.executor import Inline, check_reach
 from pipeline.manifest import Cost
-from pipeline.spent import Session
 from pipeline.store import Store
 from tests.executors.cluster import Cluster, title
-from tests.executors.helpers import SECONDS, Hand, words_in
+from tests.executors.helpers import SECONDS, Hand, unfinished, words_in
 from tests.executors.stages_for_tests import Maps, Sees, Spreads
 from tests.executors.test_contract import *  # noqa: F403  (the suite itself, with the hand below)
 from tests.house import ROOT
@@ -193,19 +192,11 @@ def test_a_lost_machine_costs_the_shards_in_flight_and_nothing_else(
     trace = tmp_path / "trace"
     futures = hand.over(Maps(label="mapped", shards=12, seconds=1.5, trace=str(trace)))
     _until(lambda: len(words_in(trace)) >= 5)
-    _until(lambda: any(session.lost.wall_seconds for session in _accounts(hand)))  # of work since the last commit
-    machine = cluster.running("mapped")
-    assert machine
-    cluster.lose(machine)
+    _until(lambda: cluster.lose_at_work("mapped", lambda: unfinished(hand.store, "maps")) is not None)
     made = futures["mapped"].result(SECONDS)
     assert hand.text(made).split() == ["a"] * 12
     assert len(words_in(trace)) <= 12 + IN_FLIGHT
     assert 0 < made.lost.wall_seconds < made.cost.wall_seconds, "the lost session's account is in the store"
-
-
-def _accounts(hand: Hand) -> list[Session]:
-    names = [name for name in hand.store.files.below(".partial") if "/spent/" in name]
-    return [Session.model_validate_json(hand.store.files.read(f".partial/{name}")) for name in names]
 
 
 def _until(true: Callable[[], bool]) -> None:
