@@ -217,7 +217,8 @@ class Shards:
             return value, files
 
         try:
-            return told(text, made)
+            with ray_room.working():
+                return told(text, made)
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
