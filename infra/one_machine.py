@@ -22,6 +22,7 @@ from infra.told import Told, as_torchrun, shard, told, value_of
 from pipeline.errors import AGAIN, StageFailed
 from pipeline.job import Job
 from pipeline.limits import HandedOver
+from pipeline.machine import Beyond
 
 FRESH = multiprocessing.get_context("spawn")
 
@@ -117,6 +118,10 @@ class OneMachine:
         """Raise HandedOver once the time of this machine is up."""
         if time.monotonic() > self._until:
             raise HandedOver(f"stage {self._job.label!r} goes on at another machine", mend=AGAIN)
+
+    def beyond(self) -> Beyond:
+        """Nothing: there are as many processes as the stage has cores."""
+        return Beyond()
 
 
 @contextmanager

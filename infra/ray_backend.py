@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from infra.ray_environment import enter_job
 from infra.ray_far import LOOK_SECONDS, Far
+from infra.ray_held import Held
 from infra.told import Told, as_torchrun, shard, told, value_of
 from pipeline.errors import AGAIN, StageFailed
 from pipeline.job import Job
+from pipeline.machine import Beyond
 from pipeline.manifest import Manifest
 
 _ray: Any = ray  # parts of Ray have no types
@@ -44,6 +47,7 @@ class RayBackend:
             1, int(next(node for node in ray.nodes() if node["NodeID"] == self._node)["Resources"].get("CPU", 1))
         )
         self._retries = int(job.resources.get("retries", 0))
+        self._held = Held(float(job.resources.get("cpus", 1)))
 
     def map(
         self, function: Callable[[Any, Path], Any], calls: Sequence[tuple[int, Any, Path]]
@@ -55,34 +59,36 @@ class RayBackend:
         text = self._job.model_dump_json()
         waiting, flying = list(reversed(calls)), dict[Any, int]()
         place = NodeAffinitySchedulingStrategy(self._node, soft=False)
-        far = Far(self._job, self._inputs, self._node, function)
+        far = Far(self._job, self._inputs, self._node, function, self._held)
         try:
-            while waiting or flying or len(far):
-                while waiting and len(flying) < 2 * self._cpus:
-                    index, item, folder = waiting.pop()
-                    name = f"{self._job.label} {index}"
-                    task = SHARD.options(name=name, max_retries=self._retries, scheduling_strategy=place)
-                    flying[task.remote(pickled, text, item, str(folder))] = index
-                far.give(waiting)
-                patience = LOOK_SECONDS if far.on or len(far) else None
-                for ref in ray.wait([*flying, *far.refs], timeout=patience)[0]:
-                    if ref in flying:
-                        index = flying.pop(ref)
-                        yield index, self._value(ref, f"shard {index}")
-                    elif end := far.ended(ref, waiting):
-                        yield end
+            with self._held.lends():
+                while waiting or flying or len(far):
+                    while waiting and len(flying) < 2 * self._cpus:
+                        index, item, folder = waiting.pop()
+                        name = f"{self._job.label} {index}"
+                        task = SHARD.options(name=name, max_retries=self._retries, scheduling_strategy=place)
+                        flying[task.remote(pickled, text, item, str(folder))] = index
+                    far.give(waiting)
+                    patience = LOOK_SECONDS if far.on or len(far) else None
+                    for ref in ray.wait([*flying, *far.refs], timeout=patience)[0]:
+                        if ref in flying:
+                            index = flying.pop(ref)
+                            seconds, end = self._end(ref, f"shard {index}")
+                            self._held.shard(seconds)
+                            yield index, value_of(end)
+                        elif end := far.ended(ref, waiting):
+                            yield end
         finally:
             far.close()
             for ref in flying:
                 ray.cancel(ref, force=True)  # it may be stuck in C code
 
-    def _value(self, ref: Any, what: str) -> Any:
+    def _end(self, ref: Any, what: str) -> Any:
         try:
-            end = ray.get(ref)
+            return ray.get(ref)
         except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.ActorDiedError):
             message = f"stage {self._job.label!r}: the worker of {what} died each time it was tried"
             raise StageFailed(message, mend=AGAIN) from None
-        return value_of(end)
 
     def gang(self, function: Callable[[], Any], workers: int) -> list[Any]:
         """Call `function` on `workers` actors that start together, each with torchrun's environment; values by rank."""
@@ -93,6 +99,7 @@ class RayBackend:
         actors: list[Any] = []
         try:
             ray.get(group.ready())
+            self._held.begins("gang", max(share * workers - self._held.own, 0.0))
             for rank in range(workers):
                 place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
                 name = f"{self._job.label} rank {rank}"
@@ -105,6 +112,7 @@ class RayBackend:
             for actor in actors:
                 ray.kill(actor)
             remove_placement_group(group)
+            self._held.ends("gang")
 
     @contextlib.contextmanager
     def limited(self, minutes: float) -> Generator[None]:
@@ -120,20 +128,26 @@ class RayBackend:
     def look(self) -> None:
         """Nothing: a worker of Ray's has no end of its own."""
 
+    def beyond(self) -> Beyond:
+        """The CPUs of its shards and gangs, here and on other machines."""
+        return self._held.beyond()
+
     def _gathered(self, refs: list[Any]) -> list[Any]:
         """The values by rank; the first worker to fail ends the wait for those that now wait for it."""
         values, flying = dict[int, Any](), {ref: rank for rank, ref in enumerate(refs)}
         while flying:
             for ref in ray.wait(list(flying))[0]:
                 rank = flying.pop(ref)
-                values[rank] = self._value(ref, f"rank {rank}")
+                values[rank] = value_of(self._end(ref, f"rank {rank}"))
         return [values[rank] for rank in range(len(refs))]
 
 
-def run_shard(pickled: bytes, text: str, item: Any, folder: str) -> Told:
-    """Call the pickled function on `item`. It writes beside `folder`, which appears whole."""
+def run_shard(pickled: bytes, text: str, item: Any, folder: str) -> tuple[float, Told]:
+    """Call the pickled function on `item`, and say how long that took. It writes beside `folder`, which appears whole."""
+    began = time.monotonic()
     enter_job(text)
-    return shard(text, folder, lambda private: _pickle.loads(pickled)(item, private))
+    end = shard(text, folder, lambda private: _pickle.loads(pickled)(item, private))
+    return time.monotonic() - began, end
 
 
 class Member:

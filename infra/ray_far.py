@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from infra import ray_room
 from infra.ray_environment import enter_job
+from infra.ray_held import Held
 from infra.ray_packing import Stays, packed, store_at, unpacked
 from infra.told import Told, told, value_of
 from pipeline.digest import FileRecord, files_below, of_file
@@ -39,7 +40,7 @@ SEAT_SECONDS = 60.0
 """After which a worker gives its CPU back: a stage that waits for one gets it, or it is taken again."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Seat:
     """One worker on another machine."""
 
@@ -47,12 +48,18 @@ class Seat:
     node: str
     ready: Any
     since: float = field(default_factory=time.monotonic)
+    begun: float = 0.0
+    """When it began the shard that it makes."""
 
 
 class Far:
     """The workers that one map has on other machines. It asks for no machine that is not there, and takes no CPU that is not free."""
 
-    def __init__(self, job: Job, inputs: Sequence[Manifest], home: str, function: Callable[[Any, Path], Any]) -> None:
+    def __init__(
+        self, job: Job, inputs: Sequence[Manifest], home: str, function: Callable[[Any, Path], Any], held: Held
+    ) -> None:
+        """What the workers hold is told to `held`."""
+        self._held = held
         self._label, self._text, self._asked, self._home = (
             job.label,
             job.model_dump_json(),
@@ -90,11 +97,12 @@ class Far:
                 break
             seat, folder = self._free.pop(), call[2].relative_to(self._store.local).as_posix()
             waiting.remove(call)
+            seat.begun = time.monotonic()
             shard = seat.actor.shard.options(name=f"{self._label} {call[0]}")
             self._flying[shard.remote(self._function, self._text, item, folder)] = seat, call
         if not self._function or not self._next(waiting):
             while self._free:
-                ray.kill(self._free.pop().actor)
+                self._leave(self._free.pop())
 
     def ended(self, ref: Any, waiting: list[Call]) -> tuple[int, Any] | None:
         """The number and value of the shard that has ended; None for one that is lost, which waits again, or a worker that is ready."""
@@ -109,7 +117,7 @@ class Far:
             return None
         del self._flying[ref]
         if time.monotonic() - seat.since > SEAT_SECONDS:
-            ray.kill(seat.actor)
+            self._leave(seat)
         else:
             self._free.append(seat)
         value, files = value_of(end)
@@ -118,7 +126,11 @@ class Far:
     def close(self) -> None:
         """End every worker."""
         for seat in [*self._starting, *self._free, *(seat for seat, _ in self._flying.values())]:
-            ray.kill(seat.actor)
+            self._leave(seat)
+
+    def _leave(self, seat: Seat) -> None:
+        ray.kill(seat.actor)
+        self._held.ends(seat)
 
     def _brought(self, value: Any, files: Mapping[str, FileRecord], folder: Path) -> Any:
         there, store = folder.relative_to(self._store.local).as_posix(), self._store.files
@@ -142,6 +154,7 @@ class Far:
             ray.get(seat.ready)
         except ray.exceptions.RayError:  # its machine has gone, or the CPU
             return ray.kill(seat.actor)
+        self._held.begins(seat)
         self._free.append(seat)
         if not self._told:
             self._told = True
@@ -149,7 +162,8 @@ class Far:
 
     def _lose(self, ref: Any, waiting: list[Call]) -> None:
         seat, call = self._flying.pop(ref)
-        ray.kill(seat.actor)
+        self._leave(seat)
+        self._held.loses(time.monotonic() - seat.begun)
         self._at_home.add(call[0])
         waiting.append(call)
 
@@ -203,7 +217,8 @@ class Shards:
             return value, files
 
         try:
-            return told(text, made)
+            with ray_room.working():
+                return told(text, made)
         finally:
             shutil.rmtree(place, ignore_errors=True)
 

@@ -175,16 +175,21 @@ def _resolve(job: Job, parents: Sequence[str]) -> str | None:
 
 def execute(text: str, parents: Sequence[str], links: Any, ticket: str) -> str:
     """Run one job here, its shards on the cluster. Ray retries a lost worker: the job goes on from its commits."""
-    node = ray.get_runtime_context().get_node_id()
-    since = ray_room.held(ray.get(links.at.remote(ticket, node)), node)
+    began, node = time.time(), ray.get_runtime_context().get_node_id()
+    start = ray_room.held(ray.get(links.at.remote(ticket, node)))
     enter()
     job = Job.model_validate_json(text)
     inputs = [manifest_in(end) for end in parents]
     backend = RayBackend(job, inputs, links, ticket)
-    try:
-        return ended(job.execute(inputs, executor="ray", backend=backend, since=since))
-    except Busy:
-        return BUSY
+    with ray_room.working(job.run, start) as idle:
+        try:
+            made = job.execute(inputs, executor="ray", backend=backend, since=idle.since)
+        except Busy:
+            idle.keep()
+            return BUSY
+        if made.created < began:
+            idle.keep()
+        return ended(made)
 
 
 def lost(what: str, fault: Exception) -> str:

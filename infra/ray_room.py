@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,15 @@ def coming() -> str:
     return f"the autoscaler could not start one: {failed[-1]}".rstrip(": ") if failed else ""
 
 
-def held(asked: float, node: str) -> float | None:
-    """Since when this machine, that of this worker, is paid for and has not worked; None where it was not started for the stage."""
-    session = Path(_worker._global_node.get_session_dir_path())
-    return since.held(asked, since.began(os.getppid()), session / f"corpusmill-{node}")
+def held(asked: float) -> float | None:
+    """Since when this machine, that of this worker, is held for a stage that asked for one; None where it was there."""
+    return since.held(asked, since.began(os.getppid()))
+
+
+def working(run: str = "", start: float | None = None) -> AbstractContextManager[since.Idle]:
+    """Work on this machine, that of this worker (`infra.since.working`)."""
+    session, node = _worker._global_node.get_session_dir_path(), _ray.get_runtime_context().get_node_id()
+    return since.working(Path(session) / f"corpusmill-{node}", run, start)
 
 
 def is_dead(node: str) -> bool:

@@ -1,10 +1,15 @@
-"""Since when a process runs, a machine is up, and a machine that was started for a stage is paid for and has not worked yet."""
+"""Since when a process runs, a machine is up, and a machine that was started for a run is paid for and does not work."""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 
 def booted() -> float:
@@ -21,19 +26,77 @@ def began(process: int | str = "self") -> float:
         return time.time()
 
 
-def held(asked: float, ready: float, mark: Path) -> float | None:
-    """Since when this machine is held for the stage that begins on it now; None where it was not started for it.
+def held(asked: float, ready: float) -> float | None:
+    """Since when this machine is held for a stage that asked for one when it was not there; None where it was (`asked` is 0).
 
-    `asked` is when the stage asked for a machine that was not there (0: it was), `ready` when what runs stages began here. A
-    machine that booted after it was asked for is held since then. `mark` is made by the first stage on the machine: to others
-    it came as it was, be they of another run.
+    A machine that booted after it was asked for is held since then, else since what runs stages began here (`ready`).
     """
-    try:
-        mark.touch(exist_ok=False)
-    except OSError:
-        return None
     try:
         boot = booted()
     except (OSError, IndexError, ValueError):
         boot = 0.0
     return (boot if boot > asked else ready) if asked else None
+
+
+class Idle:
+    """How long a machine was held for a run without working, until the stage that begins on it now."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.since = time.time() - seconds if seconds else None
+        self.counted = True
+
+    def keep(self) -> None:
+        """The stage does not count it, since it did not come to work: it is for the next one."""
+        self.counted = False
+
+
+@contextmanager
+def working(mark: Path, run: str = "", start: float | None = None) -> Iterator[Idle]:
+    """Work on this machine for a while, as a stage of `run` for which it is held since `start`, or only for a part of one.
+
+    The first stage decides: a machine that was started for it is idle, for its run alone, whenever nothing works on it. The
+    files at `mark` keep that, and lose a killed worker's time rather than count it twice.
+    """
+    with mark.with_suffix(".busy").open("a") as busy:
+        with _record(mark) as record:
+            alone, now = _locked(busy, fcntl.LOCK_EX), time.time()
+            if alone and record["rests"]:
+                record["idle"] += now - record["rests"]
+            if record["owner"] is None and run:
+                record["owner"], record["idle"] = ("", 0.0) if start is None else (run, now - start)
+            mine = bool(run) and record["owner"] == run
+            idle = Idle(record["idle"] if mine else 0.0)
+            record["rests"], record["idle"] = 0.0, 0.0 if mine else record["idle"]
+            fcntl.flock(busy, fcntl.LOCK_SH)
+        try:
+            yield idle
+        finally:
+            with _record(mark) as record:
+                record["idle"] += 0.0 if idle.counted else idle.seconds
+                fcntl.flock(busy, fcntl.LOCK_UN)
+                record["rests"] = time.time() if _locked(busy, fcntl.LOCK_EX) else 0.0
+
+
+def _locked(busy: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(busy, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _record(mark: Path) -> Iterator[dict[str, Any]]:
+    """What is known of the machine, by one process at a time: whose it is, seconds not told yet, since when nothing works on it."""
+    with mark.with_suffix(".json").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        try:
+            record = json.load(file)
+        except ValueError:  # there is none, or a kill has spoilt it
+            record = {"owner": None, "idle": 0.0, "rests": 0.0}
+        yield record
+        file.seek(0)
+        file.truncate()
+        json.dump(record, file)

@@ -11,7 +11,7 @@ from pipeline.forecast import known_sum
 from pipeline.moving import told
 from pipeline.plan import Plan
 from pipeline.selection import drift_line
-from pipeline.tables import dollars, duration, style, table
+from pipeline.tables import brief, dollars, duration, style, table
 
 if TYPE_CHECKING:
     from pipeline.outcome import Outcome
@@ -116,6 +116,6 @@ def _note(outcome: Outcome, entry: Entry) -> str:
         return "stopped at a commit; it goes on from there"
     if state == "finished" and made:
         parts = {"lost to failures": made.lost, "idle before it began": made.idle}
-        told = [f"{duration(cost.wall_seconds)} {why}" for why, cost in parts.items() if cost.wall_seconds >= 0.05]
+        told = [f"{words} {why}" for why, cost in parts.items() if (words := brief(cost, ""))]
         return f"of it {' and '.join(told)}" if told else ""
     return ""

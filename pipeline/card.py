@@ -113,7 +113,7 @@ def _cost(facts: Facts) -> str:
     made = facts.made
     rows = [[f"this stage ({made.label})", *_amounts(made.cost)]]
     rows.append(["it and all that it was made from, each once", *_amounts(total(one.cost for one in facts.manifests))])
-    if made.lost.wall_seconds:
+    if made.lost:
         rows.append(["of this stage, lost to failures and kills", *_amounts(made.lost)])
     gap = f"\n\nThat of {facts.missing} artifacts above it is {UNKNOWN}." if facts.missing else ""
     return table(["what", "time", "CPU time", "GPU time", "dollars"], rows, right=(1, 2, 3, 4)) + gap

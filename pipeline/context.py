@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from pipeline import events
 from pipeline.extension import Earlier, States
-from pipeline.machine import Metered
+from pipeline.machine import Beyond, Metered
 from pipeline.spent import Spent
 from pipeline.workspace import Workspace
 
@@ -45,6 +45,10 @@ class Backend(Protocol):
         """Called after each commit; raises `pipeline.limits.HandedOver` where another machine is to go on from it."""
         ...
 
+    def beyond(self) -> Beyond:
+        """What the workers have held until now beyond what the stage itself holds; asked at any time, from any thread."""
+        ...
+
 
 class Serial:
     """The backend of one process: shards one after the other, a gang of one."""
@@ -67,6 +71,9 @@ class Serial:
 
     def look(self) -> None:
         pass
+
+    def beyond(self) -> Beyond:
+        return Beyond()
 
 
 class Context:

@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.manifest import Manifest
+from pipeline.manifest import Cost, Manifest
 from pipeline.prices import hourly, peak_flops
 from pipeline.resources import Resources
+from pipeline.spent import less
 from pipeline.stage import Stage
 from pipeline.tables import duration
 
@@ -45,10 +46,9 @@ def forecast(
     work, alike = stage.flops(), reference(stage, earlier)
     if alike is not None:
         factor, why = _scale(stage, alike, work, sizes)
-        worked = alike.cost.wall_seconds - alike.lost.wall_seconds - alike.idle.wall_seconds
-        seconds = max(worked * factor * share - done, 0.0)
+        seconds = max(worked(alike).wall_seconds * factor * share - done, 0.0)
         basis = f"last run{why}" + (f", {share:.0%} of it left" if share < 1 else "") + _less(done)
-        return Forecast(seconds=seconds, dollars=_price(stage.resources, seconds), basis=basis)
+        return Forecast(seconds=seconds, dollars=_price(stage.resources, seconds, _beyond(alike)), basis=basis)
     speed = peak_flops(stage.resources)
     expected = None if speed is None else stage.gpu_seconds(speed)
     if work is None or speed is None or not expected:
@@ -89,9 +89,21 @@ def _scale(
     return factor, "" if 0.95 < factor < 1.05 else f" × {factor:.2g} {what}"
 
 
-def _price(resources: Resources, seconds: float) -> float | None:
+def _price(resources: Resources, seconds: float, beyond: float = 1.0) -> float | None:
     price = hourly(resources)
-    return None if price is None else price * seconds / 3600
+    return None if price is None else price * seconds / 3600 * beyond
+
+
+def _beyond(alike: Manifest) -> float:
+    """How many times what it holds itself an attempt paid for, its shards having held more (`pipeline.machine.Beyond`)."""
+    cost = worked(alike)
+    own = cost.wall_seconds / 3600 * (alike.resources.get("dollars_per_hour") or 0.0)
+    return max((cost.dollars or 0.0) / own, 1.0) if own > 0 else 1.0
+
+
+def worked(made: Manifest) -> Cost:
+    """What an attempt cost without what was lost and what was idle."""
+    return less(less(made.cost, made.lost), made.idle)
 
 
 def known_sum(parts: Sequence[float | None]) -> float | None:

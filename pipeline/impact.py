@@ -19,6 +19,7 @@ from pipeline.lineage import Amount, Hop, held, readings, sources, whole
 from pipeline.manifest import SourceRecord
 from pipeline.messages import nearest
 from pipeline.registered import champions
+from pipeline.spent import less
 from pipeline.store import Store, place_of
 
 GOES, REBUILT, OLD = "goes", "rebuilt", "old"
@@ -127,9 +128,9 @@ def _cost(hop: Hop, attempts: Mapping[str, Hop]) -> tuple[float | None, float | 
     made, seconds = hop.manifest, 0.0
     money: float | None = 0.0
     while made is not None and not made.origin:
-        seconds += made.cost.wall_seconds - made.lost.wall_seconds
-        spent = made.cost.dollars
-        money = None if spent is None or money is None else money + spent - (made.lost.dollars or 0.0)
+        spent = less(made.cost, made.lost)
+        seconds += spent.wall_seconds
+        money = None if spent.dollars is None or money is None else money + spent.dollars
         if not made.extended_from:
             return seconds, money
         before = attempts.get(made.extended_from)

@@ -211,7 +211,7 @@ class Job(BaseModel):
         limits.look()
         emit("state", state="resumed" if attempt.resumed else "started", key=attempt.key)
         held = Resources.model_validate(self.resources)
-        meter, spending = Meter(held, here.idle()), limits.spending
+        meter, spending = Meter(held, here.idle(), here.backend.beyond), limits.spending
         spent = Spent(attempt.workspace.folder / "spent", meter, emit, attempt.depot, spending.count)
         states = self._states(store, stage, attempt, code, inputs)
         ctx = Context(attempt.workspace, emit=emit, backend=here.backend, spent=spent, look=limits.look, states=states)

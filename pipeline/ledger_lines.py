@@ -9,7 +9,7 @@ from pipeline.compare import Differences
 from pipeline.counted import plain
 from pipeline.ledger import Account, StageAccount
 from pipeline.manifest import Cost
-from pipeline.tables import dollars, duration, figure, moment, size, style, table
+from pipeline.tables import brief, dollars, duration, figure, moment, size, style, table
 
 COLOURS = {
     "done": "green", "finished": "green", "cached": "green", "running": "cyan", "waiting": "cyan", "stopped": "yellow",
@@ -31,8 +31,8 @@ def runs_table(accounts: Sequence[Account], colour: bool) -> list[str]:
         rows.append(
             [
                 one.run, moment(one.started), style(one.ended, COLOURS[one.ended], colour), duration(one.seconds),
-                duration(one.cost.cpu_seconds), *money, _lost(one.lost), *([_lost(one.idle)] if idle else []), ", ".join(counts),
-                asked,
+                duration(one.cost.cpu_seconds), *money, brief(one.lost, NONE), *([brief(one.idle, NONE)] if idle else []),
+                ", ".join(counts), asked,
             ]
         )  # fmt: skip
     measures = ["took", "CPU", *(["dollars"] if priced else []), "lost", *(["idle"] if idle else [])]
@@ -51,7 +51,7 @@ def run_lines(one: Account, colour: bool) -> list[str]:
                 "began": f"{moment(one.started)} on {one.executor}",
                 "ended": f"{style(one.ended, COLOURS[one.ended], colour)} {_after(one)}",
                 "cost": cost_line(one.cost, one.priced),
-                "lost": cost_line(one.lost) if one.lost.wall_seconds else "",
+                "lost": cost_line(one.lost) if one.lost else "",
                 "idle": cost_line(one.idle) if one.idle.wall_seconds else "",
                 "driver": cost_line(one.driver) if one.driver.wall_seconds else "",
             }
@@ -65,7 +65,7 @@ def run_lines(one: Account, colour: bool) -> list[str]:
             duration(stage.cost.wall_seconds) if stage.cost.wall_seconds else NONE,
             duration(stage.expected_seconds) if stage.cost.wall_seconds else NONE,
             duration(stage.cost.cpu_seconds) if stage.cost.wall_seconds else NONE,
-            _money(stage.cost), _lost(stage.lost), *([_lost(stage.idle)] if idle else []),
+            _money(stage.cost), brief(stage.lost, NONE), *([brief(stage.idle, NONE)] if idle else []),
             stage.fault.splitlines()[0] if stage.fault else stage.reason,
         ]
         for label, stage in one.stages.items()
@@ -99,7 +99,7 @@ def artifact_lines(shown: dict[str, Any], cost: Cost, lost: Cost, idle: Cost) ->
             "can go on": f"with more {shown['extends']}, from {shown['resume_at']:g}" if shown["resume"] else "",
             "work": f"{figure(shown['flops'])} floating-point operations" if shown["flops"] else "",
             "cost": cost_line(cost),
-            "lost": cost_line(lost) if lost.wall_seconds else "",
+            "lost": cost_line(lost) if lost else "",
             "idle": cost_line(idle) if idle.wall_seconds else "",
             "machine": _flat({**shown["machine"], **shown["environment"]}),
             "asked for": _flat({name: value for name, value in shown["resources"].items() if value}),
@@ -191,10 +191,6 @@ def _money(cost: Cost, priced: float | None = None) -> str:
     if cost.dollars is None and priced is not None:
         return f"≥ {dollars(priced)}"
     return NONE if not cost.wall_seconds else dollars(cost.dollars)
-
-
-def _lost(cost: Cost) -> str:
-    return duration(cost.wall_seconds) if cost.wall_seconds >= 0.05 else NONE
 
 
 def _waited(accounts: Iterable[Account | StageAccount]) -> bool:

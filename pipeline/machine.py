@@ -86,16 +86,30 @@ class Share(NamedTuple):
     peak: int
 
 
+class Beyond(NamedTuple):
+    """CPU seconds that the workers of a stage held beyond what the stage itself holds, and those that were lost with a machine.
+
+    What a machine used that is lost, nobody knows: its CPU is taken to have worked while it was held for what is to be made again.
+    """
+
+    held: float = 0.0
+    lost: float = 0.0
+
+
 class Meter:
     """Measures one session of an attempt from its construction on: this process, those below it, and calls that ran elsewhere.
 
-    The machine may have been held for so many seconds of `idle` before: they cost what work costs. The peak is of this
-    process, of what lived below it at any measuring, and of all other processes that worked at once.
+    The machine may have been held for so many seconds of `idle` before: they cost what work costs. What is held `beyond` it
+    costs, CPU by CPU, what one of its own does; beside GPUs, nothing. The peak is of this process, of what lived below it at any
+    measuring, and of all other processes that worked at once.
     """
 
-    def __init__(self, resources: Resources | None = None, idle: float = 0.0) -> None:
+    def __init__(
+        self, resources: Resources | None = None, idle: float = 0.0, beyond: Callable[[], Beyond] = Beyond
+    ) -> None:
         resources = resources or Resources()
-        self._gpus, self._price = resources.gpus, hourly(resources)
+        self._gpus, self._price, self._beyond = resources.gpus, hourly(resources), beyond
+        self._core = 0.0 if self._price is None or resources.gpus else self._price / (resources.cpus or 1)
         self.idle = self._held(max(idle, 0.0))
         self._wall, (self._cpu, _) = time.monotonic() - self.idle.wall_seconds, usage()
         self._below = self._elsewhere = 0
@@ -115,19 +129,24 @@ class Meter:
     def cost(self) -> Cost:
         """The cost so far; dollars only where a price is known."""
         wall, (cpu, below) = time.monotonic() - self._wall, usage()
-        self._below = max(self._below, below)
+        self._below, beyond = max(self._below, below), self._beyond()
         worked = {
-            "cpu_seconds": round(max(cpu - self._cpu, 0), 3),
+            "cpu_seconds": round(max(cpu - self._cpu, 0) + beyond.lost, 3),
             "peak_bytes": _peak() + self._below + self._elsewhere,
         }
-        return self._held(wall).model_copy(update=worked)
+        return self._held(wall, beyond.held).model_copy(update=worked)
 
-    def _held(self, wall: float) -> Cost:
-        """What holding the machine for so long costs."""
+    def lost(self) -> Cost:
+        """What of the cost so far was lost with other machines, while the session itself went on."""
+        lost = self._beyond().lost
+        return self._held(0.0, lost).model_copy(update={"cpu_seconds": round(lost, 3)})
+
+    def _held(self, wall: float, beyond: float = 0.0) -> Cost:
+        """What holding the machine for so long costs, and so many CPU seconds beyond it."""
         return Cost(
             wall_seconds=round(wall, 3),
             gpu_seconds=round(wall * self._gpus, 3),
-            dollars=None if self._price is None else round(wall / 3600 * self._price, 6),
+            dollars=None if self._price is None else round((wall * self._price + beyond * self._core) / 3600, 6),
         )
 
 

@@ -56,6 +56,10 @@ class Cost(_Record):
     peak_bytes: int = 0
     dollars: float | None = None
 
+    def __bool__(self) -> bool:
+        """Whether anything was held or used. CPU alone was on a machine that was lost while the stage itself went on elsewhere."""
+        return bool(self.wall_seconds or self.cpu_seconds)
+
 
 class Acceptance(_Record):
     """Somebody's word that an attempt is good for code of another digest than the one that made it."""

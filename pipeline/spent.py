@@ -31,8 +31,8 @@ TOLD_SECONDS = 1.0
 
 
 class Session(BaseModel):
-    """One session of an attempt: what it cost so far, what it had cost when it last committed or published, and how much of
-    it had passed before its stage began: a machine that is held costs, though it does not work yet."""
+    """One session of an attempt: what it cost so far; what had come to stay of that when it last committed or published; and how
+    much of it had passed before its stage began: a machine that is held costs, though it does not work yet."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,13 +44,7 @@ class Session(BaseModel):
     @property
     def lost(self) -> Cost:
         """What nothing came of, should this session be over."""
-        cost, kept = self.cost, self.committed
-        return Cost(
-            wall_seconds=round(cost.wall_seconds - kept.wall_seconds, 3),
-            cpu_seconds=round(cost.cpu_seconds - kept.cpu_seconds, 3),
-            gpu_seconds=round(cost.gpu_seconds - kept.gpu_seconds, 3),
-            dollars=None if cost.dollars is None else round(cost.dollars - (kept.dollars or 0), 6),
-        )
+        return less(self.cost, self.committed)
 
     @property
     def waited(self) -> Cost:
@@ -58,9 +52,19 @@ class Session(BaseModel):
         return self.idle if self.committed.wall_seconds else Cost()
 
 
+def less(cost: Cost, part: Cost) -> Cost:
+    """What is left of a cost without a part of it; it has no peak."""
+    return Cost(
+        wall_seconds=round(cost.wall_seconds - part.wall_seconds, 3),
+        cpu_seconds=round(cost.cpu_seconds - part.cpu_seconds, 3),
+        gpu_seconds=round(cost.gpu_seconds - part.gpu_seconds, 3),
+        dollars=None if cost.dollars is None else round(cost.dollars - (part.dollars or 0), 6),
+    )
+
+
 def total(costs: Iterable[Cost]) -> Cost:
     """The sum, with the highest of the peaks; dollars are unknown where those of any part are."""
-    parts = [cost for cost in costs if cost.wall_seconds]
+    parts = [cost for cost in costs if cost]
     priced = [cost.dollars for cost in parts if cost.dollars is not None]
     return Cost(
         wall_seconds=round(sum(cost.wall_seconds for cost in parts), 3),
@@ -173,13 +177,13 @@ class Spent:
         earlier = [session for name, session in sorted(known.items()) if name != self._name]
         return (
             total([*(session.cost for session in earlier), self._meter.cost()]),
-            total(session.lost for session in earlier),
+            total([*(session.lost for session in earlier), self._meter.lost()]),
             total([*(session.waited for session in earlier), self._meter.idle]),
         )
 
     def _now(self, *, commits: bool = False) -> Session:
         cost = self._meter.cost()
-        self._committed = cost if commits else self._committed
+        self._committed = less(cost, self._meter.lost()) if commits else self._committed
         return Session(session=self._name, cost=cost, committed=self._committed, idle=self._meter.idle)
 
     def _tell(self, now: Session) -> None:

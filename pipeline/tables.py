@@ -8,7 +8,10 @@ import re
 import shutil
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from pipeline.manifest import Cost
 
 STYLES = {"green": "32", "yellow": "33", "red": "31", "cyan": "36", "dim": "2", "bold": "1"}
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
@@ -62,6 +65,13 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def brief(cost: Cost, none: str) -> str:
+    """What was lost or waited for: its time, or the CPU that other machines lost meanwhile; `none` where it is next to nothing."""
+    if cost.wall_seconds >= 0.05:
+        return duration(cost.wall_seconds)
+    return f"{duration(cost.cpu_seconds)} of CPU" if cost.cpu_seconds >= 0.05 else none
 
 
 def moment(when: float) -> str:

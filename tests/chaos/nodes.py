@@ -5,7 +5,6 @@ One is lost in the middle of dedup, one in the middle of pretraining. Every arti
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import os
@@ -20,12 +19,12 @@ from pipeline.cache import cache_folder
 from pipeline.ledger import runs
 from pipeline.loading import load
 from pipeline.manifest import Manifest
-from pipeline.spent import Session
 from pipeline.store import Store
 from stages.sources import Source
 from tests.chaos.drivers import PLAIN, ROOT
 from tests.chaos.storm import manifests
 from tests.executors.cluster import Cluster, why_not
+from tests.executors.helpers import unfinished
 
 DAG, DIALS = "quickstart", ("steps=200", "depth=2")
 LOSSES = {"dedup": False, "pretrain": True}
@@ -98,23 +97,11 @@ class Trial:
 
     def _lose(self, store: str, label: str, driver: subprocess.Popen[bytes]) -> None:
         """Once the stage's account tells of work that is not committed, kill its machine; another takes its place."""
-        files, deadline = Store(store).files, time.monotonic() + PATIENCE_SECONDS
-
-        def known() -> bool:
-            names = list(files.below(f".partial/{label}"))
-            if LOSSES[label] and not any("/commits/" in name for name in names):
-                return False
-            with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
-                accounts = [files.read(f".partial/{label}/{name}") for name in names if "/spent/" in name]
-                return any(Session.model_validate_json(text).lost.wall_seconds for text in accounts)
-            return False
-
-        machine = None
-        while not (machine := machine or self.cluster.running(label)) or not known():
+        there, deadline = Store(store), time.monotonic() + PATIENCE_SECONDS
+        while not (machine := self.cluster.lose_at_work(label, lambda: unfinished(there, label, LOSSES[label]))):
             assert driver.poll() is None and time.monotonic() < deadline, f"{label} was not met at work"
             time.sleep(0.1)
-        print(f"→ the machine {machine.address} is lost, in the middle of {label}", flush=True)
-        self.cluster.lose(machine)
+        print(f"→ the machine {machine.address} was lost, in the middle of {label}", flush=True)
         self.cluster.add()
         print("→ another has joined", flush=True)
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +27,8 @@ from tests.s3 import S3
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120
+ARRIVES_SECONDS = 0.3
+"""After which the store has what was sent to it."""
 CLIENT_PORT, PORT = 10001, 6379
 HIDDEN = ("pipeline", "stages", "infra", "dags", "tests", "bench")
 STARTED = "Ray runtime started"
@@ -104,13 +106,17 @@ class Machine:
         found = subprocess.run(["ip", "netns", "pids", self.name], check=False, capture_output=True, text=True).stdout
         return [int(pid) for pid in found.split()]
 
+    def signal(self, number: int) -> None:
+        """Send a signal to each of its processes."""
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def kill(self) -> None:
         """Cut its cable, then kill -9 of all that runs on it: as when its power fails, it says goodbye to nobody."""
         ip("link", "set", self.name, "down")
-        while pids := self.pids():
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        while self.pids():
+            self.signal(signal.SIGKILL)
             if self._process:
                 self._process.wait()
             time.sleep(0.02)
@@ -194,6 +200,22 @@ class Cluster:
         """Have a worker die, for good."""
         machine.kill()
         self.workers.remove(machine)
+
+    def lose_at_work(self, label: str, unfinished: Callable[[], bool]) -> Machine | None:
+        """Have the worker die on which `label` runs, if its work is `unfinished` then; None if not, and all goes on.
+
+        It stands still while that is looked at, so that no commit comes in between.
+        """
+        machine = self.running(label) if unfinished() else None
+        if machine is None:
+            return None
+        machine.signal(signal.SIGSTOP)
+        time.sleep(ARRIVES_SECONDS)
+        if not unfinished():
+            machine.signal(signal.SIGCONT)
+            return None
+        self.lose(machine)
+        return machine
 
     def running(self, label: str) -> Machine | None:
         """The worker on which the stage `label` runs now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from pipeline import Dag, Stage
 from pipeline.executor import Executor
 from pipeline.job import Job
 from pipeline.manifest import Manifest
+from pipeline.spent import Session
 from pipeline.store import Store
 from pipeline.stream import Follower
 
@@ -45,6 +47,16 @@ class Hand:
         """What a stage wrote into its log, wherever it ran."""
         events = Follower(self.store, self.run, [label]).new()
         return "".join(f"{event.data['line']}\n" for event in events if event.kind == "log")
+
+
+def unfinished(store: Store, stage: str, committed: bool = False) -> bool:
+    """Whether a session of `stage` has told of work beyond its last commit; with `committed`, one that had a commit before."""
+    folder, accounts = f".partial/{stage}", list[Session]()
+    for name in store.files.below(folder):
+        if "/spent/" in name:
+            with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+                accounts.append(Session.model_validate_json(store.files.read(f"{folder}/{name}")))
+    return any(one.lost.wall_seconds and (one.committed.wall_seconds or not committed) for one in accounts)
 
 
 def words_in(path: Path) -> str:

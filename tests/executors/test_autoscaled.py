@@ -27,8 +27,15 @@ class Learn(Stage[Artifact]):
     def run(self, out, ctx):
         (out.path / "model").write_text("learnt")
 
+class Learn_more(Stage[Artifact]):
+    before: Artifact
+
+    def run(self, out, ctx):
+        (out.path / "model").write_text((self.before.path / "model").read_text() + " more")
+
 def learnt() -> Dag:
-    return Dag(Learn(resources=Resources(gpu="H100", dollars_per_hour=3600)))
+    h100 = Resources(gpu="H100", dollars_per_hour=3600)
+    return Dag(Learn_more(before=Learn(resources=h100).out, resources=h100))
 """
 
 
@@ -70,9 +77,11 @@ def test_a_stage_that_needs_what_no_machine_has_gets_one_started_and_its_idle_ti
     assert 0.5 < made.idle.wall_seconds < took, "from the start of that machine on"
     assert made.idle.dollars == pytest.approx(made.idle.wall_seconds, abs=0.01)
     assert (made.cost.dollars or 0) > (made.idle.dollars or 0)
+    (more,) = hand.store.of_stage("learn_more")
+    assert 0 < more.idle.wall_seconds < more.created - made.created, "between two stages it is idle too"
     assert "idle" in command("show", made.run) and "idle" in command("runs")
     _until(lambda: _machines(grows) == 0)
-    assert hand.text(made) == "learnt", "what nobody asks for any more is given back"
+    assert hand.text(more) == "learnt more", "what nobody asks for any more is given back"
 
 
 def test_each_stage_gets_a_machine_with_its_type_of_gpu_and_one_of_no_such_type_waits(

@@ -14,13 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import UsageError
+from pipeline import Resources, UsageError
 from pipeline.executor import Inline, check_reach
-from pipeline.manifest import Cost
-from pipeline.spent import Session
 from pipeline.store import Store
 from tests.executors.cluster import Cluster, title
-from tests.executors.helpers import SECONDS, Hand, words_in
+from tests.executors.helpers import SECONDS, Hand, unfinished, words_in
 from tests.executors.stages_for_tests import Maps, Sees, Spreads
 from tests.executors.test_contract import *  # noqa: F403  (the suite itself, with the hand below)
 from tests.house import ROOT
@@ -115,6 +113,7 @@ def test_a_stage_that_no_machine_can_take_waits_for_one_and_says_so(
         cluster.lose(newcomer)
 
 
+DOLLAR_A_SECOND = Resources(dollars_per_hour=3600)
 WORDS = tuple(f"word-{number:02d}" for number in range(32))
 
 
@@ -138,7 +137,7 @@ def test_shards_of_one_stage_are_made_on_several_machines_each_of_which_fetches_
     hand: Hand, cluster: Cluster, tmp_path: Path
 ) -> None:
     say, trace = _said(hand), tmp_path / "trace"
-    made = hand.made(Spreads(words=say.out, trace=str(trace)))
+    made = hand.made(Spreads(words=say.out, trace=str(trace), resources=DOLLAR_A_SECOND))
     here = Hand(Inline(), tmp_path / "here").made(Spreads(words=say.out, seconds=0))
     assert made.digest == here.digest
     begun = _machines(trace)
@@ -149,6 +148,9 @@ def test_shards_of_one_stage_are_made_on_several_machines_each_of_which_fetches_
     }
     home, other = sorted(copies, key=lambda one: -copies[one])
     assert copies[home] == len(WORDS) and copies[other] == len(begun[other]) < len(WORDS), "no more than what it read"
+    assert made.cost.dollars
+    beyond = made.cost.dollars - made.cost.wall_seconds
+    assert 0.5 * len(begun[other]) < beyond < 3 * made.cost.wall_seconds, "four CPUs, one of which the stage asked for"
     assert hand.log("spreads").splitlines() == ["shards are made on other machines as well"]
     assert not [name for name in hand.store.files.below("") if "/part/" in name]
 
@@ -158,7 +160,7 @@ def test_a_machine_that_is_lost_with_shards_of_another_ones_stage_costs_those_sh
 ) -> None:
     cluster.add()
     say, trace = _said(hand), tmp_path / "trace"
-    future = hand.over(Spreads(words=say.out, seconds=1, trace=str(trace)))["spreads"]
+    future = hand.over(Spreads(words=say.out, seconds=1, trace=str(trace), resources=DOLLAR_A_SECOND))["spreads"]
     _until(lambda: len(_machines(trace)) == 3)
     home = cluster.running("spreads")
     lost = next(machine for machine in cluster.workers if machine is not home)
@@ -169,7 +171,9 @@ def test_a_machine_that_is_lost_with_shards_of_another_ones_stage_costs_those_sh
     every = list(chain(*begun.values()))
     again = [number for number in set(every) if every.count(number) > 1]
     assert 1 <= len(again) <= 2 and set(again) <= set(begun[lost.address]), (before, begun)
-    assert made.lost == Cost(), "the stage itself went on"
+    assert made.lost.wall_seconds == 0, "the stage itself went on"
+    assert 0 < made.lost.cpu_seconds == pytest.approx(made.lost.dollars, abs=0.01)
+    assert made.lost.dollars < made.cost.dollars - made.cost.wall_seconds
 
 
 def test_a_run_outlives_the_links_that_died_on_the_head_and_makes_nothing_twice(
@@ -193,19 +197,11 @@ def test_a_lost_machine_costs_the_shards_in_flight_and_nothing_else(
     trace = tmp_path / "trace"
     futures = hand.over(Maps(label="mapped", shards=12, seconds=1.5, trace=str(trace)))
     _until(lambda: len(words_in(trace)) >= 5)
-    _until(lambda: any(session.lost.wall_seconds for session in _accounts(hand)))  # of work since the last commit
-    machine = cluster.running("mapped")
-    assert machine
-    cluster.lose(machine)
+    _until(lambda: cluster.lose_at_work("mapped", lambda: unfinished(hand.store, "maps")) is not None)
     made = futures["mapped"].result(SECONDS)
     assert hand.text(made).split() == ["a"] * 12
     assert len(words_in(trace)) <= 12 + IN_FLIGHT
     assert 0 < made.lost.wall_seconds < made.cost.wall_seconds, "the lost session's account is in the store"
-
-
-def _accounts(hand: Hand) -> list[Session]:
-    names = [name for name in hand.store.files.below(".partial") if "/spent/" in name]
-    return [Session.model_validate_json(hand.store.files.read(f".partial/{name}")) for name in names]
 
 
 def _until(true: Callable[[], bool]) -> None:

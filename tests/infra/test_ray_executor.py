@@ -78,7 +78,7 @@ def test_a_shard_killed_after_its_files_were_in_place_is_made_again(tmp_path: Pa
     place = tmp_path / "part"
     place.mkdir()
     for _ in range(2):  # the second finds the files of the first, whose value never arrived
-        told = run_shard(pickle.dumps(write_word), job.model_dump_json(), "again", str(place))
+        _, told = run_shard(pickle.dumps(write_word), job.model_dump_json(), "again", str(place))
         assert told == ("again", None, "")
     assert [path.name for path in tmp_path.iterdir()] == ["part"] and (place / "word.txt").read_text() == "again"
 

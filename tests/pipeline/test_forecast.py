@@ -58,6 +58,15 @@ def test_what_was_lost_to_failures_is_not_expected_again(tmp_path: Path) -> None
     assert forecast(Trains(), [past], {}).seconds == pytest.approx(45)
 
 
+def test_what_shards_held_beyond_the_stages_own_is_expected_to_be_paid_for_again(tmp_path: Path) -> None:
+    cost = Cost(wall_seconds=100, dollars=4.0)
+    made = built(Trains(steps=10), tmp_path, cost=cost, resources={"dollars_per_hour": 36.0})
+    again = Trains(steps=20, resources=Resources(dollars_per_hour=36))
+    assert forecast(again, [made], {}).dollars == pytest.approx(8.0), "four CPUs for each of its own"
+    spared = built(Trains(steps=10), tmp_path, cost=cost.model_copy(update={"dollars": 1.0}), resources=made.resources)
+    assert forecast(again, [spared], {}).dollars == pytest.approx(2.0)
+
+
 def test_without_declared_work_time_grows_with_the_bytes_of_the_inputs(tmp_path: Path) -> None:
     upper = Upper(words=Say(words=("ab", "cd")).out)
     past = built(upper, tmp_path, cost=Cost(wall_seconds=10))

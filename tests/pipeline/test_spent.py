@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from pipeline import Stage, StageFailed, spent
 from pipeline.context import Context
 from pipeline.job import Job
-from pipeline.machine import Meter, Metered, Share, usage
+from pipeline.machine import Beyond, Meter, Metered, Share, usage
 from pipeline.manifest import Cost, Manifest
 from pipeline.resources import Resources
 from pipeline.spent import Session, Spent, kept, sessions, total
 from pipeline.store import Store
 from pipeline.stream import Follower
+from pipeline.tables import brief
 from pipeline.workspace import Workspace
 from tests.pipeline.objects import files
 from tests.pipeline.toys import Breathes, Fails, Say
@@ -146,6 +147,30 @@ def test_calls_elsewhere_count_their_cpu_and_the_memory_of_those_that_ran_at_onc
     after = meter.cost()
     assert after.cpu_seconds - before.cpu_seconds == pytest.approx(4, abs=0.5)
     assert meter._elsewhere == 150
+
+
+def test_each_cpu_that_shards_held_beyond_the_stages_own_costs_what_one_of_its_own_does() -> None:
+    beyond = Beyond(held=1000, lost=100)
+    four = Resources(cpus=4, dollars_per_hour=36)
+    meter, own = Meter(four, beyond=lambda: beyond), Meter(four)
+    cost, lost = meter.cost(), meter.lost()
+    assert cost.dollars == pytest.approx(2.5, abs=0.1) and own.cost().dollars == pytest.approx(0, abs=0.1)
+    assert lost == Cost(cpu_seconds=100, dollars=0.25) and cost.cpu_seconds >= 100 and own.lost() == Cost(dollars=0)
+    beside = Meter(Resources(gpu="H100", dollars_per_hour=36), beyond=lambda: beyond).cost().dollars
+    assert beside == pytest.approx(0, abs=0.1), "a machine with GPUs is paid for whole"
+
+
+def test_what_was_lost_with_another_machine_is_told_though_the_session_went_on(tmp_path: Path) -> None:
+    heard, beyond = list[Session](), Beyond(held=50, lost=20)
+    spent = Spent(
+        tmp_path / "spent", Meter(PRICED.model_copy(update={"gpus": 0}), beyond=lambda: beyond), heard=heard.append
+    )
+    spent.commit()
+    cost, lost, _ = spent.costs()
+    spent.published()
+    assert cost.dollars == pytest.approx(0.5, abs=0.1) and lost == Cost(cpu_seconds=20, dollars=0.2)
+    assert [session.lost for session in heard] == [lost, lost] and total(session.lost for session in heard[1:]) == lost
+    assert brief(lost, "nothing") == "20 s of CPU" and brief(Cost(), "nothing") == "nothing"
 
 
 class Elsewhere:
