@@ -15,12 +15,14 @@ from infra.modal_faults import explained
 from infra.modal_image import Shipped, image
 from infra.modal_limits import longest
 from infra.modal_names import MOUNT, NAME, PASSED, secrets
+from pipeline.resources import Resources
 
 IDLE_SECONDS = 10
 """That a container waits for another job before it is given back: idle time is paid for."""
 START_SECONDS = 1200
 """That a container may take until it is ready, its image brought to a machine: not to be confused with a stage's own limit."""
-DRIVER_CPUS, DRIVER_MIB = 0.25, 512
+DRIVER = Resources(cpus=0.25, memory_gib=0.5)
+"""What the driver of a detached run holds."""
 
 
 def app(name: str, shipped: Shipped, volume: str) -> tuple[Any, Any]:
@@ -39,7 +41,8 @@ def app(name: str, shipped: Shipped, volume: str) -> tuple[Any, Any]:
     common |= {"timeout": longest(), "startup_timeout": START_SECONDS}
     rented = made.function(name="execute", scaledown_window=IDLE_SECONDS, **common)
     execute = rented(modal_functions.execute)
-    driver = {"cpu": DRIVER_CPUS, "memory": DRIVER_MIB, "retries": modal.Retries(max_retries=3, initial_delay=1.0)}
+    driver: dict[str, Any] = {"cpu": DRIVER.cpus, "memory": int(DRIVER.memory_gib * 1024)}
+    driver |= {"retries": modal.Retries(max_retries=3, initial_delay=1.0)}
     made.function(name="drive", scaledown_window=2, **driver, **common)(modal_driver.drive)
     return made, execute
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import typer
 
 from infra.modal_faults import check_installed, explained
 from infra.modal_names import NAME, secrets, volume_name
+from pipeline.cli_options import DEFAULT_STORE, StoreRoot
 from pipeline.errors import CorpusmillError, UsageError
 
 modal = typer.Typer(
@@ -73,8 +75,12 @@ def stop(
     idle: Annotated[
         bool, typer.Option("--idle", help="those in which nothing runs: of code that has been edited since")
     ] = False,
+    store: StoreRoot = DEFAULT_STORE,
 ) -> None:
-    """Stop an app, with every run and container in it; what was committed is kept."""
+    """Stop an app, with every run and container in it; what was committed is kept.
+
+    The runs of the store that lived in it are written down as stopped.
+    """
     if [bool(name), everything, idle].count(True) != 1:
         raise UsageError("stop is given one app, --idle or --all", mend="corpusmill infra modal status lists them")
     found = [app for app in _apps() if everything or name in (app["name"], app["id"]) or (idle and _leftover(app))]
@@ -83,9 +89,12 @@ def stop(
     import modal as client
 
     for app in found:
+        ended = _ended(store, app["name"])
         with explained(f"could not stop {app['name']}"):
             client.App.lookup(app["id"]).stop()
         print(f"stopped {app['name']} ({app['containers']} containers)")
+        for run in ended:
+            print(f"run {run} is stopped; what was committed is kept")
 
 
 @modal.command()
@@ -99,6 +108,24 @@ def prices() -> None:
     if "dollars_per_hour" not in text:
         raise CorpusmillError("Modal told no rate that is known by its name", mend="see modal billing rates")
     print(f"# kept in {told_file()}; your own prices, which come first, are in prices.toml beside it")
+
+
+def _ended(store: str, app: str) -> list[str]:
+    """The runs of a store that lived in an app and had no end, now that they are stopped: before it, lest they take it for a fault."""
+    from pipeline import attaching, ledger
+    from pipeline.driver import HANDLE, Handle
+    from pipeline.plugins import executor_at
+    from pipeline.store import Store
+    from pipeline.who import who
+
+    opened, found = Store(store), list[str]()
+    for run in ledger.runs(opened):
+        if ledger.end(opened, run) is None and opened.files.exists(f".runs/{run}/{HANDLE}"):
+            with contextlib.suppress(CorpusmillError):  # whatever is wrong with it, its app is to be stopped
+                if opened.read(Handle, f".runs/{run}/{HANDLE}").words.get("app") == app:
+                    attaching.cancel(opened, run, places=executor_at, who=who())
+                    found.append(run)
+    return found
 
 
 def _leftover(app: dict[str, Any]) -> bool:

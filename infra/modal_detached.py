@@ -11,16 +11,18 @@ import json
 import sys
 
 from infra import modal_prices
-from infra.modal_app import app
+from infra.modal_app import DRIVER, app
 from infra.modal_desk import MIB, shipped_for, there
-from infra.modal_driver import in_hand
 from infra.modal_faults import explained
 from infra.modal_image import Shipped
 from infra.modal_names import NAME, needs_secret, secrets, volume_name, volume_of
+from infra.modal_turns import in_hand
 from pipeline.carrying import Carrier, Told
-from pipeline.detached import GRAPH, Graph, Handle
+from pipeline.detached import GRAPH, Graph
+from pipeline.driver import Handle
 from pipeline.errors import CorpusmillError
 from pipeline.job import Job
+from pipeline.prices import priced
 from pipeline.store import Store
 
 
@@ -50,7 +52,8 @@ def detach(graph: Graph, place: str) -> Handle:
     far, there_graph = _carried(graph)
     shipped = shipped_for(graph.jobs)
     jobs = tuple(job.model_copy(update={"path": _paths(shipped, job)}) for job in there_graph.jobs)
-    there_graph = there_graph.model_copy(update={"jobs": jobs})
+    driver = priced(DRIVER.model_copy(update={"on": place}))
+    there_graph = there_graph.model_copy(update={"jobs": jobs, "driver": driver})
     far.files.create(f".runs/{graph.run}/{GRAPH}", there_graph.model_dump_json().encode())
     volume = volume_of(far.url)
     name = deployed(shipped, volume or volume_name())

@@ -9,54 +9,51 @@ from collections.abc import Sequence
 
 from infra.ends import ended, manifest_in
 from infra.modal_calls import Calls
-from infra.modal_functions import enter
+from infra.modal_functions import Paid, enter
 from infra.modal_hands import Hands
 from infra.modal_limits import handed_over, longest
+from infra.modal_turns import Turn
 from pipeline import detached
-from pipeline.errors import StoreError
+from pipeline.driver import Beat
+from pipeline.errors import Stopped, StoreError
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.store import Store
 
-DRIVER = "driver.json"
-"""In the folder of a run: the call of the driver that has it in hand."""
 
-
-def drive(run: str, store: str, name: str, volume: str, before: str = "") -> bool:
+def drive(run: str, store: str, name: str, volume: str, number: int = 1) -> bool:
     """Drive a detached run, whose graph lies in `store`, with the functions of the app `name`; whether it came to its end.
 
-    One that is started again, here or elsewhere, goes on from what the one before it has written down; `before` is the call
-    of the driver whose time was up. One that was started again though it had handed the run over leaves it alone.
+    This is the driver of that number. One that is started again, here or elsewhere, goes on from what it has written down; one
+    whose turn was passed on leaves the run to the next.
     """
     enter(volume)
     import modal
 
     until = time.monotonic() + handed_over(longest())
-    far, mine = Store(store), str(modal.current_function_call_id())
-    if in_hand(far, run) not in ("", before, mine):
+    far, turn = Store(store), Turn(Store(store), run, number)
+
+    def following() -> str:
+        call = modal.Function.from_name(name, "drive").spawn(run, store, name, volume, number + 1)
+        return str(call.object_id)
+
+    if not turn.taken(str(modal.current_function_call_id())):
         return False
-    _note(far, run, mine)
-    clerk = Clerk(name, far, run, until)
+    if turn.over:
+        turn.pass_on(following)
+        return False
+    graph, clerk = far.read(detached.Graph, f".runs/{run}/{detached.GRAPH}"), Clerk(name, far, run, until)
     executor = Hands(lambda: clerk)
-    done = detached.drive(far.read(detached.Graph, f".runs/{run}/{detached.GRAPH}"), executor, until)
-    if not done:
-        clerk.leave()
-        following = modal.Function.from_name(name, "drive").spawn(run, store, name, volume, mine)
-        _note(far, run, following.object_id)  # it may take its time to start, and is the one to ask from now on
-    executor.close()
-    return done
-
-
-def in_hand(far: Store, run: str) -> str:
-    """The call of the driver that has a run in hand; empty where none has begun."""
     try:
-        return str(json.loads(far.files.read(f".runs/{run}/{DRIVER}"))["call"])
-    except FileNotFoundError:
-        return ""
-
-
-def _note(far: Store, run: str, call: str) -> None:
-    far.files.replace(f".runs/{run}/{DRIVER}", json.dumps({"call": call}).encode())
+        with Beat(far, run, graph.driver, Paid.idle()) as beat:
+            done = detached.drive(graph, executor, beat, until)
+            if not done:
+                clerk.leave()
+                turn.pass_on(following)
+            executor.close()
+    finally:
+        Paid.since = time.time()
+    return done
 
 
 class Clerk:
@@ -75,6 +72,8 @@ class Clerk:
         """The artifact of `job`; a call that an earlier driver spawned is waited for, not spawned again."""
         if job.resolve(inputs) is not None:
             return job.execute(inputs, executor="modal")
+        if why := self._store.stop_asked(self._run):  # no machine is rented to be told so
+            raise Stopped(f"stage {job.label!r} was stopped: {why}", mend="run again to go on from its last commit")
         place = f".runs/{self._run}/calls/{job.label}.json"
 
         def noted(call: str) -> None:

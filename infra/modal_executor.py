@@ -20,7 +20,8 @@ from pipeline.resources import Resources
 
 if TYPE_CHECKING:
     from pipeline.carrying import Carrier
-    from pipeline.detached import Graph, Handle
+    from pipeline.detached import Graph
+    from pipeline.driver import Handle
     from pipeline.store import Store
 
 

@@ -18,10 +18,15 @@ from pipeline.lease import Busy
 from pipeline.limits import HandedOver
 
 
-class _Paid:
+class Paid:
     """Since when this container has been paid for without working: from its start, then from the end of each job."""
 
     since = began()
+
+    @classmethod
+    def idle(cls) -> float:
+        """Seconds for which it was until now."""
+        return max(time.time() - cls.since, 0.0)
 
 
 def execute(text: str, parents: Sequence[str], how: Mapping[str, Any]) -> str:
@@ -34,7 +39,7 @@ def execute(text: str, parents: Sequence[str], how: Mapping[str, Any]) -> str:
         enter(str(how.get("volume") or ""))
         job = Job.model_validate_json(text)
         inputs, backend = [manifest_in(end) for end in parents], OneMachine(job, until)
-        return ended(job.execute(inputs, executor="modal", backend=backend, since=_Paid.since))
+        return ended(job.execute(inputs, executor="modal", backend=backend, since=Paid.since))
     except Busy:
         return BUSY
     except HandedOver:
@@ -45,7 +50,7 @@ def execute(text: str, parents: Sequence[str], how: Mapping[str, Any]) -> str:
         label = job.label if "job" in locals() else "?"
         return failed(StageFailed(f"stage {label!r} cannot be opened on Modal: {type(fault).__name__}: {fault}"))
     finally:
-        _Paid.since = time.time()
+        Paid.since = time.time()
 
 
 def enter(volume: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.driver import DRIVER
 from pipeline.entry import Entry
 from pipeline.forecast import known_sum
 from pipeline.moving import told
@@ -90,6 +91,11 @@ def end_lines(outcome: Outcome, colour: bool) -> list[str]:
         rows.append(
             [label, style(state, ENDS[state], colour), *(cells if priced else cells[:3]), _note(outcome, entry)]
         )
+    if driver := outcome.costs.get(DRIVER):  # its time passes beside that of the stages, and no plan has it
+        cpu += driver.cpu_seconds
+        spent.append(driver.dollars)
+        cells = [duration(driver.wall_seconds), NONE, f"{driver.cpu_seconds:,.1f} s", dollars(driver.dollars)]
+        rows.append(["driver", "", *(cells if priced else cells[:3]), "hands out the jobs there"])
     if len(took) > 2:
         total = [duration(sum(took)), duration(known_sum(forecasts)), f"{cpu:,.1f} s", dollars(known_sum(spent))]
         rows.append(["in all", "", *(total if priced else total[:3]), ""])

@@ -14,17 +14,18 @@ from functools import partial
 
 from pipeline import ledger
 from pipeline.carrying import Carrier, Mirror
-from pipeline.detached import PLAN, Detaches, End, Ends, Graph, Handle, detaching, note_end
+from pipeline.detached import PLAN, Detaches, End, Ends, Graph, detaching, note_end
+from pipeline.driver import HANDLE, REST, Handle
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError, UsageError
 from pipeline.executor import Executor
 from pipeline.lease import held
-from pipeline.ledger import HANDLE
+from pipeline.manifest import Cost, Manifest
 from pipeline.outcome import Outcome
-from pipeline.parting import REST, make_rest
+from pipeline.parting import make_rest
 from pipeline.plan import Plan
 from pipeline.store import Store, place_of
 from pipeline.telling import Teller, again
-from pipeline.tracker import EndRecord, RunRecord, Tracker, verdict
+from pipeline.tracker import EndRecord, RunRecord, State, Tracker, verdict
 from pipeline.watching import Observer, Watcher
 
 LOOK_SECONDS = 1.5
@@ -78,11 +79,32 @@ def attach(
 def cancel(store: Store, run: str, *, places: Callable[[str], Executor], who: str) -> None:
     """End a detached run and all that it spends; what was committed is kept."""
     _, handle, _ = _read(store, run)
-    hands = detaching(places(handle.place))
+    hands, why = detaching(places(handle.place)), f"{who or 'somebody'} stopped it"
     carrier = hands.carrier(handle, store)
     for one in (store, carrier.there) if carrier else (store,):
-        one.ask_stop(run, f"{who or 'somebody'} stopped it", who)
+        one.ask_stop(run, why, who)
     hands.cancel(handle)
+    _stopped(store, run, carrier, why)
+
+
+def _stopped(store: Store, run: str, carrier: Carrier | None, why: str) -> None:
+    """Write down of a run of which nothing is left that it was stopped, for nobody may ever follow it; unless it came to an end.
+
+    What it told and how its stages ended is brought here, what they made is not: who follows it brings that.
+    """
+    record, _, plan = _read(store, run)
+    ends = dict(Ends(store, run).new())
+    if carrier:
+        Mirror(carrier, run).catch_up("")
+        ends |= Ends(carrier.there, run).new()
+    made = {label: entry.manifest for label, entry in plan.entries.items() if entry.manifest}
+    made |= {label: end.manifest for label, end in ends.items() if end.manifest}
+    states: dict[str, State] = dict.fromkeys(record.stages, "stopped")
+    states |= dict.fromkeys(made, "cached")
+    states |= {label: end.state for label, end in ends.items()}
+    faults = {label: end.fault for label, end in ends.items() if end.fault}
+    faults |= {label: f"stage {label!r} was stopped: {why}" for label in record.stages if label not in {*made, *ends}}
+    _end(store, run, states, made, faults)
 
 
 def _read(store: Store, run: str) -> tuple[RunRecord, Handle, Plan]:
@@ -177,10 +199,17 @@ def _settle(store: Store, run: str, outcome: Outcome, record: RunRecord, teller:
     from pipeline.rendering import refresh
 
     outcome.warnings += refresh(store, outcome.manifests.values())
-    attempts = {label: place_of(made) for label, made in outcome.manifests.items()}
     faults = {label: str(fault) for label, fault in outcome.faults.items()}
-    end = EndRecord(ended=time.time(), states=outcome.states, attempts=attempts, faults=faults)
     with contextlib.suppress(CorpusmillError):
-        store.files.create(f".runs/{run}/end.json", end.model_dump_json(indent=1).encode())
-        outcome.costs = ledger.settle(store, run)
+        outcome.costs = _end(store, run, outcome.states, outcome.manifests, faults)
     teller.close(verdict([outcome.states.get(label, "stopped") for label in record.stages]))
+
+
+def _end(
+    store: Store, run: str, states: Mapping[str, State], made: Mapping[str, Manifest], faults: Mapping[str, str]
+) -> dict[str, Cost]:
+    """Write down how a run ended, unless somebody did; what it spent. Raises StoreError."""
+    attempts = {label: place_of(one) for label, one in made.items()}
+    end = EndRecord(ended=time.time(), states=dict(states), attempts=attempts, faults=dict(faults))
+    store.files.create(f".runs/{run}/end.json", end.model_dump_json(indent=1).encode())
+    return ledger.settle(store, run)

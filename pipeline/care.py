@@ -170,9 +170,9 @@ def _used(store: Store, since: float) -> _Use:
         if isinstance(one, str):  # cut short as it began: it used nothing
             continue
         places = {stage.attempt for stage in one.stages.values() if stage.attempt}
-        if one.ended == "running":
+        if one.ended in ledger.OPEN:
             use.live.update(places)
-        if one.ended == "running" or one.started + one.seconds >= since:
+        if one.ended in ledger.OPEN or one.started + one.seconds >= since:
             use.recent.update(places)
         elif store.files.exists(f".runs/{run}/events"):
             use.old.append(run)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli_options import DEFAULT_STORE, StoreRoot, TrackerName
 from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped
+
+if TYPE_CHECKING:
+    from pipeline.outcome import Outcome
+    from pipeline.tracker import RunRecord
 
 
 def told(run: str, store: str, rest: Sequence[str]) -> None:
@@ -76,3 +80,16 @@ def attach(
         )
     if not outcome.ok:
         raise CorpusmillError("some stages have no artifact", mend="mend what is wrong, then run it again")
+    for line in summary(begun, outcome) if begun else []:
+        print(line)
+
+
+def summary(begun: RunRecord, outcome: Outcome) -> list[str]:
+    """What a dag of dags/ says at the end of its run; of a file of one's own the record does not tell where it lies."""
+    from pipeline.loading import find, names
+
+    if begun.only or begun.dag not in names():
+        return []
+    drawn = find(begun.dag)(**begun.dials)
+    same = set(drawn.stages) == set(begun.stages)
+    return drawn.summary(outcome) if drawn.summary and same else []

@@ -55,7 +55,7 @@ def track(
         faults += [run] if fault else []
         alike = [] if begun else [*alike, fault][-PATIENCE:]
     _progress("")
-    rows += [[run, "", "running", "", "", "–", "its own driver tells of it"] for run in live]
+    rows += [[run, "", "running", "", "", "–", "its own driver, or corpusmill attach, tells of it"] for run in live]
     header = ["run", "dag", "ended", "stages", "events", "told", ""]
     print("\n".join(table(header, rows, right=(3, 4))) if rows else f"nothing to tell in {opened.url}")
     if faults:

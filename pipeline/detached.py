@@ -22,10 +22,12 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.carrying import Carrier
+from pipeline.driver import Beat, Handle
 from pipeline.errors import CorpusmillError, Stopped, StoreError, UsageError
 from pipeline.executor import Executor, done
 from pipeline.job import Job
 from pipeline.manifest import Manifest
+from pipeline.resources import Resources
 from pipeline.spending import Spending
 from pipeline.store import Store, place_of
 from pipeline.tracker import EndRecord, State
@@ -48,14 +50,8 @@ class Graph(_Record):
     max_cost: float | None = None
     whole: bool = True
     """Whether the run ends with these jobs; where it does not, its end is for another to write down."""
-
-
-class Handle(_Record):
-    """Who has a run in hand: its place as ``--on`` names it, the store that its driver writes to, and the executor's own words."""
-
-    place: str
-    store: str
-    words: dict[str, str]
+    driver: Resources = Resources()
+    """What the driver holds of its machine, with its price."""
 
 
 class End(_Record):
@@ -97,10 +93,11 @@ def detaching(executor: Executor) -> Detaches:
     return found
 
 
-def drive(graph: Graph, executor: Executor, until: float = float("inf")) -> bool:
+def drive(graph: Graph, executor: Executor, beat: Beat, until: float = float("inf")) -> bool:
     """Drive the run of `graph` where its driver is; False where the time `until` (monotonic) came first, and jobs are still on.
 
-    What an earlier driver of the same run has written down stands: its ends are not waited for again.
+    What an earlier driver of the same run has written down stands: its ends are not waited for again. `beat` is told before
+    each end: who follows looks no further than the last one.
     """
     store, states = Store(graph.store), dict[str, State]()
     attempts = {label: place_of(made) for label, made in graph.known.items()}
@@ -134,6 +131,8 @@ def drive(graph: Graph, executor: Executor, until: float = float("inf")) -> bool
         for label, future in left.items():
             if future.done() and all(parent in states for parent in parents[label]):
                 end = told(graph.run, future, [states[parent] for parent in parents[label]])
+                with contextlib.suppress(StoreError):  # the end itself meets what is wrong with the store
+                    beat.tell()
                 note_end(store, graph.run, label, end)
                 ended(label, end)
     if graph.whole:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline import chunks
+from pipeline.driver import DRIVER, HANDLE, REST, SILENT_SECONDS, Handle
 from pipeline.events import Event
 from pipeline.lease import is_held
 from pipeline.manifest import Cost
@@ -19,16 +20,16 @@ from pipeline.spent import Session, total
 from pipeline.store import Store, place_of
 from pipeline.tracker import EndRecord, RunRecord, StageRecord, State, verdict
 
-SILENT_SECONDS = 30.0
+UNHEARD_SECONDS = 30.0
 """A run of another machine that has told nothing for so long is taken for dead: a heartbeat comes every few seconds."""
 
 R = TypeVar("R", bound=BaseModel)
-HANDLE = "detached.json"
-"""In the folder of a run that was handed over to a driver elsewhere."""
 SETTLED = "account.json"
 """The account of a run that is over, as one record."""
 
-Ended = Literal["done", "failed", "stopped", "killed", "running"]
+Ended = Literal["done", "failed", "stopped", "killed", "running", "detached"]
+"""How a run ended; ``detached`` is one that may be on or over: what is on record here does not tell, and who follows it does."""
+OPEN: tuple[Ended, ...] = ("running", "detached")
 ENDS: dict[State, Ended] = {"finished": "done", "failed": "failed", "stopped": "stopped"}
 
 
@@ -55,6 +56,7 @@ class Account(_Account):
     """One run. `seconds` is from its beginning to its end, or to the last sign of it; costs are what it spent itself.
 
     `priced` are the dollars of those stages that have a price; ``cost.dollars`` is None where one that ran has none.
+    `driver` is what of the cost was spent to drive a detached run, by all its drivers one after the other.
     """
 
     run: str
@@ -69,6 +71,7 @@ class Account(_Account):
     cost: Cost
     lost: Cost
     idle: Cost = Cost()
+    driver: Cost = Cost()
     priced: float | None = None
     complaints: list[str] = []
 
@@ -97,13 +100,16 @@ def account(store: Store, run: str) -> Account | str:
     if begun is None:
         return complaints[0] if complaints else f"{store.url}/.runs/{run} has no run.json: it was cut short as it began"
     end = _read(store, EndRecord, f".runs/{run}/end.json", complaints)
-    told = {label: _Told(store, run, label, complaints) for label in begun.stages}
+    telling = {one.label for one in chunks.sessions(store.files, run)}
+    told = {label: _Told(store, run, label, complaints, label in telling) for label in (*begun.stages, DRIVER)}
     last = end.ended if end else max([begun.started, *(one.last for one in told.values())])
-    alive = end is None and _alive(store, run, last)
-    stages = {label: _stage(label, drawn, told[label], end, alive) for label, drawn in begun.stages.items()}
-    if not alive:
+    life = _life(store, run, last, complaints) if end is None else "killed"
+    stages = {label: _stage(label, drawn, told[label], end, life) for label, drawn in begun.stages.items()}
+    if life not in OPEN:
         stages = {label: _published(store, run, label, one, told[label].first) for label, one in stages.items()}
-    priced = [stage.cost.dollars for stage in stages.values() if stage.cost.dollars is not None]
+    driver = total(session.cost for session in told[DRIVER].sessions)
+    costs = [*(stage.cost for stage in stages.values()), driver]
+    priced = [cost.dollars for cost in costs if cost.dollars is not None]
     return Account(
         run=run,
         dag=begun.dag,
@@ -111,12 +117,13 @@ def account(store: Store, run: str) -> Account | str:
         part=begun.only,
         executor=begun.executor,
         started=begun.started,
-        seconds=round((time.time() if alive else last) - begun.started, 3),
-        ended=_ended(end, alive, stages),
+        seconds=round((time.time() if life == "running" else last) - begun.started, 3),
+        ended=ENDS[verdict({stage.state for stage in stages.values()})] if end else life,
         stages=stages,
-        cost=total(one.cost for one in stages.values()),
+        cost=total(costs),
         lost=total(one.lost for one in stages.values()),
         idle=total(one.idle for one in stages.values()),
+        driver=driver,
         priced=round(sum(priced), 6) if priced else None,
         complaints=complaints,
     )
@@ -125,13 +132,14 @@ def account(store: Store, run: str) -> Account | str:
 def settle(store: Store, run: str) -> dict[str, Cost]:
     """Put the account of a run that is over on record, so that it is read at once, and outlives the events.
 
-    Returns what the run spent on each of its stages.
+    Returns what the run spent on each of its stages, and on its driver, where it had one elsewhere.
     """
     one = account(store, run)
     if not isinstance(one, Account):
         return {}
     store.files.create(f".runs/{run}/{SETTLED}", one.model_dump_json(indent=1).encode())
-    return {label: stage.cost for label, stage in one.stages.items()}
+    driver = {DRIVER: one.driver} if one.driver.wall_seconds else {}
+    return {label: stage.cost for label, stage in one.stages.items()} | driver
 
 
 def sessions(store: Store, run: str, seen: dict[chunks.Session, int]) -> Iterator[Session]:
@@ -159,26 +167,30 @@ def attempts(store: Store, run: str) -> dict[str, str]:
     return planned | {label: f"{begun.stages[label].stage}/{place}" for label, place in made.items() if place}
 
 
-def _alive(store: Store, run: str, last: float) -> bool:
-    if store.files.exists(f".runs/{run}/{HANDLE}"):  # its driver is elsewhere, and says so itself when it ends
-        return True
-    lock = store.logs(run).with_name("lease")
-    return is_held(lock) if lock.exists() else time.time() - last < SILENT_SECONDS
+def _life(store: Store, run: str, last: float, complaints: list[str]) -> Ended:
+    """What of a run without an end is known; it was heard of `last` at that time.
 
-
-def _ended(end: EndRecord | None, alive: bool, stages: dict[str, StageAccount]) -> Ended:
-    if end is None:
+    The beat of a driver elsewhere comes into the store where that is its own, else with whoever follows it.
+    """
+    silent, records = time.time() - last, store.logs(run).parent
+    handle = _read(store, Handle, f".runs/{run}/{HANDLE}", complaints)
+    if handle is None:
+        lease = records / "lease"
+        alive = is_held(lease) if lease.exists() else silent < UNHEARD_SECONDS
         return "running" if alive else "killed"
-    return ENDS[verdict({stage.state for stage in stages.values()})]
+    if silent < SILENT_SECONDS or is_held(records / "attached"):
+        return "running"
+    waits = handle.store != store.url or store.files.exists(f".runs/{run}/{REST}")
+    return "detached" if waits else "killed"
 
 
-def _stage(label: str, drawn: StageRecord, told: _Told, end: EndRecord | None, alive: bool) -> StageAccount:
+def _stage(label: str, drawn: StageRecord, told: _Told, end: EndRecord | None, life: Ended) -> StageAccount:
     state = end.states.get(label, "") if end else "cached" if drawn.attempt else told.over
     if not state:
-        began = "stopped" if end else "running" if alive else "killed"
-        state = ("waiting" if told.waiting and alive else began) if told.last else "not begun"
+        began = "waiting" if told.waiting and life == "running" else life
+        state = ("stopped" if end else began) if told.last else "not begun"
     place = f"{drawn.stage}/{told.attempt}" if told.attempt else ""
-    over = told.sessions[:-1] if state == "running" else told.sessions
+    over = told.sessions[:-1] if state in OPEN else told.sessions
     return StageAccount(
         stage=drawn.stage,
         state=state,
@@ -210,14 +222,14 @@ def _published(store: Store, run: str, label: str, one: StageAccount, first: str
 class _Told:
     """The last that the events of one stage say: its sessions' costs, its state, its attempt, when it was heard of."""
 
-    def __init__(self, store: Store, run: str, label: str, complaints: list[str]) -> None:
+    def __init__(self, store: Store, run: str, label: str, complaints: list[str], telling: bool = True) -> None:
         self.sessions: list[Session] = []
         self.over = self.fault = self.attempt = self.first = ""
         self.waiting = False
         self.last = 0.0
         folder = f".runs/{run}/events/{label}"
         jobs: dict[str, list[str]] = {}
-        for name in store.files.children(folder):
+        for name in store.files.children(folder) if telling else ():
             if name.endswith(".jsonl") and not name.startswith("."):
                 jobs.setdefault(name.partition("-")[0], []).append(name)
         for names in jobs.values():

@@ -13,6 +13,7 @@ from pipeline.tables import brief, dollars, duration, figure, moment, size, styl
 
 COLOURS = {
     "done": "green", "finished": "green", "cached": "green", "running": "cyan", "waiting": "cyan", "stopped": "yellow",
+    "detached": "cyan",
     "failed": "red", "killed": "red", "skipped": "dim", "not begun": "dim",
 }  # fmt: skip
 NONE = "–"
@@ -48,10 +49,11 @@ def run_lines(one: Account, colour: bool) -> list[str]:
                 "run": one.run,
                 "dag": " ".join(part for part in (one.dag, dials, one.part) if part),
                 "began": f"{moment(one.started)} on {one.executor}",
-                "ended": f"{style(one.ended, COLOURS[one.ended], colour)} after {duration(one.seconds)}",
+                "ended": f"{style(one.ended, COLOURS[one.ended], colour)} {_after(one)}",
                 "cost": cost_line(one.cost, one.priced),
                 "lost": cost_line(one.lost) if one.lost else "",
                 "idle": cost_line(one.idle) if one.idle.wall_seconds else "",
+                "driver": cost_line(one.driver) if one.driver.wall_seconds else "",
             }
         ),
         "",
@@ -70,6 +72,13 @@ def run_lines(one: Account, colour: bool) -> list[str]:
     ]  # fmt: skip
     header = ["stage", "state", "took", "forecast", "CPU", "dollars", "lost", *(["idle"] if idle else []), "why"]
     return [*lines, *table(header, rows, right=range(2, len(header) - 1), colour=colour)]
+
+
+def _after(one: Account) -> str:
+    """After how long it ended; of a run that nobody follows, when it was last heard of, and who asks where it is."""
+    if one.ended != "detached":
+        return f"after {duration(one.seconds)}"
+    return f"and last heard of {moment(one.started + one.seconds)}: corpusmill attach {one.run} asks what became of it"
 
 
 def artifact_lines(shown: dict[str, Any], cost: Cost, lost: Cost, idle: Cost) -> list[str]:

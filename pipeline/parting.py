@@ -15,9 +15,6 @@ from pipeline.placed import gathered
 from pipeline.plan import Plan
 from pipeline.tracker import State
 
-REST = "rest.json"
-"""In the folder of a detached run: the graph of the jobs that are left to whoever follows it."""
-
 
 @dataclass(frozen=True)
 class Parts:

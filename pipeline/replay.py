@@ -60,7 +60,10 @@ def recorded(store: Store, run: str) -> Tale:
         said = one if isinstance(one, str) else f"{store.url}/.runs/{run}/run.json is gone"
         raise StoreError(said, mend="corpusmill runs lists the runs that can be read")
     if is_live(store, run):
-        raise UsageError(f"run {run} is still on: its own driver tells of it", mend="wait for its end, or stop it")
+        raise UsageError(
+            f"run {run} is still on, for all that is known: its own driver tells of it",
+            mend="wait for its end, or stop it; one that is detached comes to its end with corpusmill attach",
+        )
     follower, complaints = Follower(store, run, list(begun.stages)), list(one.complaints)
     follower.complaints = complaints
     end = ledger.end(store, run)
@@ -82,7 +85,7 @@ def is_live(store: Store, run: str) -> bool:
     if is_held(store.logs(run).with_name("lease")):
         return True
     one = ledger.account(store, run) if ledger.end(store, run) is None else ""
-    return not isinstance(one, str) and one.ended == "running"
+    return not isinstance(one, str) and one.ended in ledger.OPEN
 
 
 def _manifest(store: Store, place: str, complaints: list[str]) -> Manifest | None:

@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.canonical import settings
 from pipeline.dag import Dag, edges
 from pipeline.detached import PLAN, Detaches, End, Graph, detaching, note_end
+from pipeline.driver import HANDLE, REST
 from pipeline.entry import Entry
 from pipeline.errors import CorpusmillError, Stopped, StoreError
 from pipeline.executor import Executor, done
@@ -20,10 +21,10 @@ from pipeline.files import check_writable
 from pipeline.job import Job
 from pipeline.keeping import note_use
 from pipeline.lease import held
-from pipeline.ledger import HANDLE, settle
+from pipeline.ledger import settle
 from pipeline.manifest import Acceptance, Manifest
 from pipeline.outcome import Outcome
-from pipeline.parting import REST, Parts, parted
+from pipeline.parting import Parts, parted
 from pipeline.placed import gathered
 from pipeline.places import ALL_HERE, Places
 from pipeline.plan import Plan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from infra.modal_calls import Calls
-from infra.modal_driver import DRIVER, drive, in_hand
+from infra.modal_turns import Turn, in_hand
 from pipeline.job import Job
 from pipeline.store import Store
 from tests.pipeline.toys import Say
@@ -57,8 +56,21 @@ def test_a_call_is_waited_for_no_longer_than_its_driver_lives() -> None:
     assert time.monotonic() - began < 2
 
 
-def test_a_driver_that_is_started_again_though_it_handed_its_run_over_leaves_it_alone() -> None:
+def test_drivers_take_turns_and_one_that_is_started_again_drives_only_while_it_is_its_own() -> None:
     store = Store(f"memory://{uuid.uuid4().hex}/store")
-    store.files.replace(f".runs/r/{DRIVER}", json.dumps({"call": "fc-the-next"}).encode())
-    assert not drive("r", store.url, "app", "", before="fc-the-first")
-    assert in_hand(store, "r") == "fc-the-next"
+    assert in_hand(store, "r") == ""
+    first, second = Turn(store, "r", 1), Turn(store, "r", 2)
+    assert first.taken("fc-1") and in_hand(store, "r") == "fc-1"
+    assert first.taken("fc-1") and not first.over, "it was started again, and drives on"
+
+    def killed() -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        first.pass_on(killed)
+    assert first.taken("fc-1") and first.over, "it has to start another, and no more"
+    assert in_hand(store, "r") == "fc-1", "and is the one to ask until then"
+    first.pass_on(lambda: "fc-3")
+    assert in_hand(store, "r") == "fc-3"
+    assert second.taken("fc-2") and not second.taken("fc-3"), "of two the first that begins"
+    assert not first.taken("fc-1") and in_hand(store, "r") == "fc-2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -10,8 +11,8 @@ from string import ascii_letters
 
 import pytest
 
-from pipeline.detached import Handle
-from pipeline.ledger import HANDLE
+from pipeline import chunks
+from pipeline.driver import DRIVER, HANDLE, Handle
 from pipeline.manifest import Manifest
 from pipeline.store import Store
 from tests.executors.helpers import words_in
@@ -80,10 +81,23 @@ def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_se
         run = home.detached("words", f"trace={trace}", f"letters={'abcdefgh' * 20}")
         until(lambda: len(words_in(trace)) >= 2)
         assert "stopped" in home.said("attach", run, "--stop")
+        assert "stopped" in home.said("show", run).split("ended")[1].split("\n")[0]
         modal_service.wait(lambda: not modal_service.running, 40)
         seen = words_in(trace)
         time.sleep(1)
         assert words_in(trace) == seen
+
+
+def test_a_run_whose_app_is_stopped_is_written_down_as_stopped(home: Home, modal_service: Service) -> None:
+    with a_trace() as trace:
+        run = home.detached("words", f"trace={trace}", f"letters={ascii_letters}")
+        until(lambda: len(words_in(trace)) >= 2)
+        app = home.store.read(Handle, f".runs/{run}/{HANDLE}").words["app"]
+        assert f"run {run} is stopped" in home.said("infra", "modal", "stop", app)
+        modal_service.wait(lambda: not modal_service.running, 40)
+    (row,) = json.loads(home.said("runs", "--json"))
+    assert (row["ended"], row["stages"]["first"]["state"]) == ("stopped", "stopped"), row["stages"]
+    assert row["driver"]["dollars"] > 0, "what its driver told is here"
 
 
 def test_a_driver_whose_machine_is_taken_back_goes_on_where_it_was(home: Home, modal_service: Service) -> None:
@@ -111,6 +125,26 @@ def test_a_driver_whose_time_is_up_hands_over_to_the_next_and_who_follows_sees_o
     assert len(modal_service.started("drive")) - drivers >= 2
     assert {one.stopping for one in modal_service.started("drive")[drivers:]} <= {"", "idle"}, "none was overdue"
     assert [len(home.store.of_stage(stage)) for stage in ("slow", "say", "upper")] == [1, 1, 2]
+    modal_service.wait(lambda: not modal_service.running)
+
+
+def test_a_driver_that_is_killed_between_starting_the_next_and_writing_it_down_drives_no_more(
+    tmp_path: Path, modal_service: Service
+) -> None:
+    home, letters = Home(tmp_path, modal_service, DAG, CORPUSMILL_MODAL_TRY_SECONDS="8"), ascii_letters[:26]
+    with a_trace() as trace:
+        run = home.detached("words", f"trace={trace}", f"letters={letters}")
+        until(lambda: len(words_in(trace)) >= 2)
+        far = Store(home.store.read(Handle, f".runs/{run}/{HANDLE}").store)
+        modal_service.slow("FunctionMap", 1.5)  # the call by which it starts the next
+        until(lambda: far.files.exists(f".runs/{run}/drivers/000001-next.json"))
+        assert modal_service.preempt("drive") == 1
+        said = home.said("attach", run, "--tracker", "none")
+        assert "4 finished" in said and "hands out the jobs there" in said
+        assert words_in(trace) == letters, "nothing was lost, and nothing made twice"
+    turns = [name for name in far.files.children(f".runs/{run}/drivers") if "next" not in name]
+    beats = [session for session in chunks.sessions(far.files, run) if session.label == DRIVER]
+    assert len(beats) == len(turns) >= 2, "each drove in its own turn, and the one that was killed not again"
     modal_service.wait(lambda: not modal_service.running)
 
 

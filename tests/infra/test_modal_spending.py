@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import ledger
-from pipeline.detached import Handle
-from pipeline.ledger import HANDLE, Account
+from pipeline.driver import HANDLE, Handle
+from pipeline.ledger import Account
 from tests.executors.helpers import words_in
 from tests.modal_servicer.service import Service
 from tests.on_modal import Home, a_trace, until, why_not

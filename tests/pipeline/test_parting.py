@@ -9,7 +9,8 @@ import pytest
 
 from pipeline import Dag, Stage, UsageError
 from pipeline.attaching import attach
-from pipeline.detached import End, Graph, Handle, note_end
+from pipeline.detached import End, Graph, note_end
+from pipeline.driver import Handle
 from pipeline.executor import Inline
 from pipeline.ledger import account
 from pipeline.outcome import Outcome
