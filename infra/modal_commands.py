@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -121,10 +120,12 @@ def _ended(store: str, app: str) -> list[str]:
     opened, found = Store(store), list[str]()
     for run in ledger.runs(opened):
         if ledger.end(opened, run) is None and opened.files.exists(f".runs/{run}/{HANDLE}"):
-            with contextlib.suppress(CorpusmillError):  # whatever is wrong with it, its app is to be stopped
+            try:
                 if opened.read(Handle, f".runs/{run}/{HANDLE}").words.get("app") == app:
                     attaching.cancel(opened, run, places=executor_at, who=who())
                     found.append(run)
+            except CorpusmillError as fault:  # whatever is wrong with it, its app is to be stopped
+                print(f"warning: run {run} cannot be written down as stopped: {fault.message}", file=sys.stderr)
     return found
 
 
