@@ -64,7 +64,7 @@ def manifest_tags(manifest: Manifest) -> dict[str, str]:
         machine=manifest.machine,
         gpu=_gpu(manifest),
         cost=cost.model_dump(exclude_none=True),
-        lost=manifest.lost.model_dump(exclude_none=True) if manifest.lost.wall_seconds else None,
+        lost=manifest.lost.model_dump(exclude_none=True) if manifest.lost else None,
         idle=manifest.idle.model_dump(exclude_none=True) if manifest.idle.wall_seconds else None,
         dollars=None if cost.dollars is None else f"{cost.dollars:.4f}",
         packages=manifest.code.packages,

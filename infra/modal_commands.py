@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Annotated, Any
@@ -87,8 +88,9 @@ def stop(
         raise UsageError(f"no app of ours on Modal is called {name!r}", mend="corpusmill infra modal status lists them")
     import modal as client
 
+    runs = _runs(store) if found else {}
     for app in found:
-        ended = _ended(store, app["name"])
+        ended = [run for run in runs.get(app["name"], []) if _stopped(store, run)]
         with explained(f"could not stop {app['name']}"):
             client.App.lookup(app["id"]).stop()
         print(f"stopped {app['name']} ({app['containers']} containers)")
@@ -109,24 +111,44 @@ def prices() -> None:
     print(f"# kept in {told_file()}; your own prices, which come first, are in prices.toml beside it")
 
 
-def _ended(store: str, app: str) -> list[str]:
-    """The runs of a store that lived in an app and had no end, now that they are stopped: before it, lest they take it for a fault."""
-    from pipeline import attaching, ledger
+def _runs(store: str) -> dict[str, list[str]]:
+    """By the name of their app, the runs of a store that live there now, as far as that can be known; what cannot, is warned of."""
+    from pipeline import ledger
+    from pipeline.detached import detaching
     from pipeline.driver import HANDLE, Handle
+    from pipeline.plugins import executor_at
+    from pipeline.store import Store
+
+    found: dict[str, list[str]] = {}
+    try:
+        opened = Store(store)
+        for run in ledger.runs(opened):
+            if ledger.end(opened, run) is None and opened.files.exists(f".runs/{run}/{HANDLE}"):
+                handle = opened.read(Handle, f".runs/{run}/{HANDLE}")
+                kind, _, place = handle.place.partition("://")
+                here = kind == "modal" and place in ("", os.environ.get("MODAL_ENVIRONMENT", ""))
+                if here and not detaching(executor_at(handle.place)).over(
+                    handle
+                ):  # else attach tells what became of it
+                    found.setdefault(handle.words["app"], []).append(run)
+    except CorpusmillError as fault:  # whatever is wrong with them, apps are to be stopped
+        print(f"warning: no run is written down as stopped: {fault.message}", file=sys.stderr)
+    return found
+
+
+def _stopped(store: str, run: str) -> bool:
+    """Stop a run before its app, lest it take that for a fault; whether that is written down."""
+    from pipeline import attaching
     from pipeline.plugins import executor_at
     from pipeline.store import Store
     from pipeline.who import who
 
-    opened, found = Store(store), list[str]()
-    for run in ledger.runs(opened):
-        if ledger.end(opened, run) is None and opened.files.exists(f".runs/{run}/{HANDLE}"):
-            try:
-                if opened.read(Handle, f".runs/{run}/{HANDLE}").words.get("app") == app:
-                    attaching.cancel(opened, run, places=executor_at, who=who())
-                    found.append(run)
-            except CorpusmillError as fault:  # whatever is wrong with it, its app is to be stopped
-                print(f"warning: run {run} cannot be written down as stopped: {fault.message}", file=sys.stderr)
-    return found
+    try:
+        attaching.cancel(Store(store), run, places=executor_at, who=who())
+    except CorpusmillError as fault:
+        print(f"warning: run {run} cannot be written down as stopped: {fault.message}", file=sys.stderr)
+        return False
+    return True
 
 
 def _leftover(app: dict[str, Any]) -> bool:

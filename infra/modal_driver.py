@@ -31,7 +31,8 @@ def drive(run: str, store: str, name: str, volume: str, number: int = 1) -> bool
     import modal
 
     until = time.monotonic() + handed_over(longest())
-    far, turn = Store(store), Turn(Store(store), run, number)
+    far = Store(store)
+    turn = Turn(far, run, number)
 
     def following() -> str:
         call = modal.Function.from_name(name, "drive").spawn(run, store, name, volume, number + 1)
@@ -72,8 +73,6 @@ class Clerk:
         """The artifact of `job`; a call that an earlier driver spawned is waited for, not spawned again."""
         if job.resolve(inputs) is not None:
             return job.execute(inputs, executor="modal")
-        if why := self._store.stop_asked(self._run):  # no machine is rented to be told so
-            raise Stopped(f"stage {job.label!r} was stopped: {why}", mend="run again to go on from its last commit")
         place = f".runs/{self._run}/calls/{job.label}.json"
 
         def noted(call: str) -> None:
@@ -82,6 +81,8 @@ class Clerk:
         known = ""
         with contextlib.suppress(FileNotFoundError, StoreError):
             known = str(json.loads(self._store.files.read(place))["call"])
+        if not known and (why := self._store.stop_asked(self._run)):  # no machine is rented to be told so
+            raise Stopped(f"stage {job.label!r} was stopped: {why}", mend="run again to go on from its last commit")
         return manifest_in(self._calls.made(job, [ended(made) for made in inputs], noted, known))
 
     def leave(self) -> None:

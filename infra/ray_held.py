@@ -16,7 +16,7 @@ class Held:
     def __init__(self, own: float) -> None:
         self.own = own
         self._since = dict[Hashable, tuple[float, float]]()
-        self._ended = self._lost = self._shards = self._lent = self._most = 0.0
+        self._ended = self._lost = self._shards = self._most = 0.0
         self._lending: float | None = None
         self._lock = threading.Lock()
 
@@ -39,14 +39,16 @@ class Held:
 
     @contextmanager
     def lends(self) -> Iterator[None]:
-        """The stage lends its own CPUs meanwhile."""
+        """The stage lends its own CPUs to one map meanwhile."""
         with self._lock:
             self._lending = time.monotonic()
         try:
             yield
         finally:
             with self._lock:
-                self._lent, self._lending = self._lent + time.monotonic() - self._lending, None
+                self._ended += self._net()
+                self._shards = self._most = 0.0
+                self._lending = None
 
     def shard(self, seconds: float) -> None:
         """A shard has ended that held a CPU of the stage's machine for so long: its own, or one more."""
@@ -56,9 +58,13 @@ class Held:
     def beyond(self) -> Beyond:
         """All of it until now."""
         with self._lock:
-            lent = self._lent + (0.0 if self._lending is None else time.monotonic() - self._lending)
-            self._most = max(self._most, self._shards - self.own * lent)
-            return Beyond(self._ended + sum(map(self._seconds, self._since)) + self._most, self._lost)
+            return Beyond(self._ended + sum(map(self._seconds, self._since)) + self._net(), self._lost)
+
+    def _net(self) -> float:
+        """What the shards at home held in this map beyond what the stage lent them; it never shrinks."""
+        if self._lending is not None:
+            self._most = max(self._most, self._shards - self.own * (time.monotonic() - self._lending))
+        return self._most
 
     def _seconds(self, worker: Hashable) -> float:
         since, cpus = self._since[worker]

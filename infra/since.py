@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,31 +56,49 @@ def working(mark: Path, run: str = "", start: float | None = None) -> Iterator[I
     """Work on this machine for a while, as a stage of `run` for which it is held since `start`, or only for a part of one.
 
     The first stage decides: a machine that was started for it is idle, for its run alone, whenever nothing works on it. The
-    files at `mark` keep that, and lose a killed worker's time rather than count it twice.
+    files at `mark` keep that, and lose a killed worker's time rather than count it twice. Where they cannot be written, work
+    goes on without them.
     """
-    with mark.with_suffix(".busy").open("a") as busy:
-        with _record(mark) as record:
-            alone, now = _locked(busy, fcntl.LOCK_EX), time.time()
-            if alone and record["rests"]:
-                record["idle"] += now - record["rests"]
-            if record["owner"] is None and run:
-                record["owner"], record["idle"] = ("", 0.0) if start is None else (run, now - start)
-            mine = bool(run) and record["owner"] == run
-            idle = Idle(record["idle"] if mine else 0.0)
-            record["rests"], record["idle"] = 0.0, 0.0 if mine else record["idle"]
-            fcntl.flock(busy, fcntl.LOCK_SH)
-        try:
-            yield idle
-        finally:
-            with _record(mark) as record:
-                record["idle"] += 0.0 if idle.counted else idle.seconds
-                fcntl.flock(busy, fcntl.LOCK_UN)
-                record["rests"] = time.time() if _locked(busy, fcntl.LOCK_EX) else 0.0
-
-
-def _locked(busy: IO[str], how: int) -> bool:
+    idle, busy = Idle(0.0), None
+    with suppress(OSError):
+        busy = mark.with_suffix(".busy").open("a")
+        idle = _begins(mark, busy, run, start)
     try:
-        fcntl.flock(busy, how | fcntl.LOCK_NB)
+        yield idle
+    finally:
+        with suppress(OSError):
+            if busy:
+                _ends(mark, busy, idle)
+                busy.close()
+
+
+def _begins(mark: Path, busy: IO[str], run: str, start: float | None) -> Idle:
+    with _record(mark) as record:
+        alone, now = _locked(busy), time.time()
+        if record["owner"] is None and run:
+            record["owner"] = "" if start is None else run
+            record["idle"] = now - max(start or now, record["rests"]) if alone else 0.0
+        elif alone and record["rests"]:
+            record["idle"] += now - record["rests"]
+        mine = bool(run) and record["owner"] == run
+        idle = Idle(record["idle"] if mine else 0.0)
+        record["rests"], record["idle"] = 0.0, 0.0 if mine else record["idle"]
+        fcntl.flock(busy, fcntl.LOCK_SH)
+    return idle
+
+
+def _ends(mark: Path, busy: IO[str], idle: Idle) -> None:
+    with _record(mark) as record:
+        record["idle"] += 0.0 if idle.counted else idle.seconds
+        fcntl.flock(busy, fcntl.LOCK_UN)
+        record["rests"] = time.time() if _locked(busy) else 0.0
+        fcntl.flock(busy, fcntl.LOCK_UN)  # closing it would not do, where a process that was forked meanwhile lives on
+
+
+def _locked(busy: IO[str]) -> bool:
+    """Whether nobody else works here; locked until it is unlocked or shared, within the record."""
+    try:
+        fcntl.flock(busy, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

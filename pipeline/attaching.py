@@ -18,7 +18,7 @@ from pipeline.detached import PLAN, Detaches, End, Ends, Graph, detaching, note_
 from pipeline.driver import HANDLE, REST, Handle
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError, UsageError
 from pipeline.executor import Executor
-from pipeline.lease import held
+from pipeline.lease import held, is_held
 from pipeline.manifest import Cost, Manifest
 from pipeline.outcome import Outcome
 from pipeline.parting import make_rest
@@ -84,7 +84,8 @@ def cancel(store: Store, run: str, *, places: Callable[[str], Executor], who: st
     for one in (store, carrier.there) if carrier else (store,):
         one.ask_stop(run, why, who)
     hands.cancel(handle)
-    _stopped(store, run, carrier, why)
+    if not is_held(store.logs(run).with_name("attached")):  # who follows it writes down its end
+        _stopped(store, run, carrier, why)
 
 
 def _stopped(store: Store, run: str, carrier: Carrier | None, why: str) -> None:

@@ -90,6 +90,9 @@ def summary(begun: RunRecord, outcome: Outcome) -> list[str]:
 
     if begun.only or begun.dag not in names():
         return []
-    drawn = find(begun.dag)(**begun.dials)
+    try:
+        drawn = find(begun.dag)(**begun.dials)
+    except (CorpusmillError, TypeError, ValueError):  # it was edited since
+        return []
     same = set(drawn.stages) == set(begun.stages)
     return drawn.summary(outcome) if drawn.summary and same else []

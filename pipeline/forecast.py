@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.manifest import Cost, Manifest
-from pipeline.prices import hourly, peak_flops
+from pipeline.prices import core, hourly, peak_flops
 from pipeline.resources import Resources
 from pipeline.spent import less
 from pipeline.stage import Stage
@@ -46,9 +46,11 @@ def forecast(
     work, alike = stage.flops(), reference(stage, earlier)
     if alike is not None:
         factor, why = _scale(stage, alike, work, sizes)
-        seconds = max(worked(alike).wall_seconds * factor * share - done, 0.0)
+        before = worked(alike)
+        seconds = max(before.wall_seconds * factor * share - done, 0.0)
+        beyond = before.beyond_cpu_seconds * seconds / before.wall_seconds if before.wall_seconds else 0.0
         basis = f"last run{why}" + (f", {share:.0%} of it left" if share < 1 else "") + _less(done)
-        return Forecast(seconds=seconds, dollars=_price(stage.resources, seconds, _beyond(alike)), basis=basis)
+        return Forecast(seconds=seconds, dollars=_price(stage.resources, seconds, beyond), basis=basis)
     speed = peak_flops(stage.resources)
     expected = None if speed is None else stage.gpu_seconds(speed)
     if work is None or speed is None or not expected:
@@ -89,16 +91,9 @@ def _scale(
     return factor, "" if 0.95 < factor < 1.05 else f" × {factor:.2g} {what}"
 
 
-def _price(resources: Resources, seconds: float, beyond: float = 1.0) -> float | None:
+def _price(resources: Resources, seconds: float, beyond: float = 0.0) -> float | None:
     price = hourly(resources)
-    return None if price is None else price * seconds / 3600 * beyond
-
-
-def _beyond(alike: Manifest) -> float:
-    """How many times what it holds itself an attempt paid for, its shards having held more (`pipeline.machine.Beyond`)."""
-    cost = worked(alike)
-    own = cost.wall_seconds / 3600 * (alike.resources.get("dollars_per_hour") or 0.0)
-    return max((cost.dollars or 0.0) / own, 1.0) if own > 0 else 1.0
+    return None if price is None else (price * seconds + core(resources) * beyond) / 3600
 
 
 def worked(made: Manifest) -> Cost:

@@ -141,6 +141,7 @@ def cost_line(cost: Cost, priced: float | None = None) -> str:
     """A cost in one line: wall, CPU, GPU where there was one, memory, dollars as far as they are known."""
     parts = [duration(cost.wall_seconds), f"{duration(cost.cpu_seconds)} of CPU"]
     parts += [f"{duration(cost.gpu_seconds)} of GPU"] if cost.gpu_seconds else []
+    parts += [f"{duration(cost.beyond_cpu_seconds)} of CPUs beyond its own"] if cost.beyond_cpu_seconds >= 0.05 else []
     parts += [f"{size(cost.peak_bytes)} of memory at most"] if cost.peak_bytes else []
     money = _money(cost, priced)
     return ", ".join([*parts, "dollars unknown" if money == dollars(None) else money])

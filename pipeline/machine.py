@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pipeline.machine_load import gpu_names
 from pipeline.manifest import Cost
-from pipeline.prices import hourly
+from pipeline.prices import core, hourly
 from pipeline.resources import Resources
 
 
@@ -109,7 +109,7 @@ class Meter:
     ) -> None:
         resources = resources or Resources()
         self._gpus, self._price, self._beyond = resources.gpus, hourly(resources), beyond
-        self._core = 0.0 if self._price is None or resources.gpus else self._price / (resources.cpus or 1)
+        self._core = core(resources)
         self.idle = self._held(max(idle, 0.0))
         self._wall, (self._cpu, _) = time.monotonic() - self.idle.wall_seconds, usage()
         self._below = self._elsewhere = 0
@@ -146,6 +146,7 @@ class Meter:
         return Cost(
             wall_seconds=round(wall, 3),
             gpu_seconds=round(wall * self._gpus, 3),
+            beyond_cpu_seconds=round(beyond, 3),
             dollars=None if self._price is None else round((wall * self._price + beyond * self._core) / 3600, 6),
         )
 

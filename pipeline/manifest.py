@@ -48,11 +48,15 @@ class CodeRecord(_Record):
 
 
 class Cost(_Record):
-    """What an attempt cost: seconds of wall time and CPU (children included), peak resident memory in bytes, dollars if priced."""
+    """What an attempt cost: seconds of wall time and CPU (children included), peak resident memory in bytes, dollars if priced.
+
+    `beyond_cpu_seconds` are those for which its shards held a CPU beyond the stage's own.
+    """
 
     wall_seconds: float = 0
     cpu_seconds: float = 0
     gpu_seconds: float = 0
+    beyond_cpu_seconds: float = 0
     peak_bytes: int = 0
     dollars: float | None = None
 

@@ -181,6 +181,13 @@ def hourly(resources: Resources) -> float | None:
     return known.cpu.dollars_per_hour * resources.cpus if known.cpu else None
 
 
+def core(resources: Resources) -> float:
+    """Dollars an hour of one CPU that a stage holds, for those that its shards hold beyond; 0 where there is no price, and beside
+    GPUs: a machine with GPUs is paid for whole."""
+    price = hourly(resources)
+    return 0.0 if price is None or resources.gpus else price / (resources.cpus or 1)
+
+
 def peak_flops(resources: Resources) -> float | None:
     """Floating-point operations a second of the GPUs that a stage names, at best; None without a type that is known."""
     gpu = prices().gpu.get(_form(resources.gpu))

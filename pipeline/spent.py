@@ -58,6 +58,7 @@ def less(cost: Cost, part: Cost) -> Cost:
         wall_seconds=round(cost.wall_seconds - part.wall_seconds, 3),
         cpu_seconds=round(cost.cpu_seconds - part.cpu_seconds, 3),
         gpu_seconds=round(cost.gpu_seconds - part.gpu_seconds, 3),
+        beyond_cpu_seconds=round(cost.beyond_cpu_seconds - part.beyond_cpu_seconds, 3),
         dollars=None if cost.dollars is None else round(cost.dollars - (part.dollars or 0), 6),
     )
 
@@ -70,6 +71,7 @@ def total(costs: Iterable[Cost]) -> Cost:
         wall_seconds=round(sum(cost.wall_seconds for cost in parts), 3),
         cpu_seconds=round(sum(cost.cpu_seconds for cost in parts), 3),
         gpu_seconds=round(sum(cost.gpu_seconds for cost in parts), 3),
+        beyond_cpu_seconds=round(sum(cost.beyond_cpu_seconds for cost in parts), 3),
         peak_bytes=max((cost.peak_bytes for cost in parts), default=0),
         dollars=round(sum(priced), 6) if priced and len(priced) == len(parts) else None,
     )

@@ -148,8 +148,8 @@ def test_shards_of_one_stage_are_made_on_several_machines_each_of_which_fetches_
     }
     home, other = sorted(copies, key=lambda one: -copies[one])
     assert copies[home] == len(WORDS) and copies[other] == len(begun[other]) < len(WORDS), "no more than what it read"
-    assert made.cost.dollars
-    beyond = made.cost.dollars - made.cost.wall_seconds
+    beyond = made.cost.beyond_cpu_seconds
+    assert made.cost.dollars == pytest.approx(made.cost.wall_seconds + beyond, abs=0.01)
     assert 0.5 * len(begun[other]) < beyond < 3 * made.cost.wall_seconds, "four CPUs, one of which the stage asked for"
     assert hand.log("spreads").splitlines() == ["shards are made on other machines as well"]
     assert not [name for name in hand.store.files.below("") if "/part/" in name]
@@ -173,7 +173,7 @@ def test_a_machine_that_is_lost_with_shards_of_another_ones_stage_costs_those_sh
     assert 1 <= len(again) <= 2 and set(again) <= set(begun[lost.address]), (before, begun)
     assert made.lost.wall_seconds == 0, "the stage itself went on"
     assert 0 < made.lost.cpu_seconds == pytest.approx(made.lost.dollars, abs=0.01)
-    assert made.lost.dollars < made.cost.dollars - made.cost.wall_seconds
+    assert made.lost.beyond_cpu_seconds == made.lost.cpu_seconds < made.cost.beyond_cpu_seconds
 
 
 def test_a_run_outlives_the_links_that_died_on_the_head_and_makes_nothing_twice(

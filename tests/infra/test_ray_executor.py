@@ -28,6 +28,9 @@ def hand(ray_executor: RayExecutor, tmp_path: Path) -> Hand:
     return Hand(ray_executor, tmp_path / "store")
 
 
+DOLLAR_A_SECOND = Resources(dollars_per_hour=3600)
+
+
 def test_ray_is_neither_imported_nor_started_before_the_first_submit() -> None:
     code = "import sys; from infra.ray_executor import RayExecutor; RayExecutor().close(); print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -49,6 +52,12 @@ def test_two_stages_that_map_side_by_side_lend_their_cpus_to_their_shards(hand: 
         for name, cpus in (("one", 1), ("both", 2))
     ]
     assert hand.text(hand.made(Join(parts=tuple(stage.out for stage in stages)))).split() == ["one"] * 4 + ["both"] * 4
+
+
+def test_shards_that_work_at_once_cost_the_cpus_that_they_hold(hand: Hand) -> None:
+    made = hand.made(Maps(shards=4, seconds=1.0, resources=DOLLAR_A_SECOND))
+    assert 1 < made.cost.beyond_cpu_seconds < 2.5, "two at a time, on one CPU of the stage's own and another"
+    assert made.cost.dollars == pytest.approx(made.cost.wall_seconds + made.cost.beyond_cpu_seconds, abs=0.01)
 
 
 def test_stages_that_wait_for_the_same_key_hold_no_cpus(hand: Hand) -> None:
@@ -114,7 +123,10 @@ def test_a_worker_that_is_lost_too_often_fails_its_stage(hand: Hand, tmp_path: P
 
 
 def test_a_gang_starts_together_under_the_contract_of_torchrun(hand: Hand) -> None:
-    seen = hand.text(hand.made(Ganged(workers=2, resources=Resources(cpus=2)))).split()
+    made = hand.made(Ganged(workers=2, resources=DOLLAR_A_SECOND))
+    seen = hand.text(made).split()
+    assert 0.01 < made.cost.beyond_cpu_seconds < made.cost.wall_seconds, "the stage asked for one CPU of its own"
+    assert made.cost.dollars == pytest.approx(made.cost.wall_seconds + made.cost.beyond_cpu_seconds, abs=0.01)
     assert seen == ["0:2:0:127.0.0.1", "1:2:1:127.0.0.1"]
 
 

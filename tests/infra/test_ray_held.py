@@ -57,6 +57,16 @@ def test_shards_at_home_work_on_what_the_stage_lends_them_and_what_is_more_is_he
     assert clock.beyond(held, 99) == Beyond(held=10)
 
 
+def test_what_one_map_left_of_the_stages_own_is_not_lent_to_the_next(clock: Clock) -> None:
+    held = Held(own=4)
+    for shards, seconds in ((2, 1000), (16, 100)):
+        with held.lends():
+            clock.now += seconds
+            for _ in range(shards):
+                held.shard(seconds)
+    assert clock.beyond(held, 99) == Beyond(held=12 * 100)
+
+
 def test_what_a_lost_worker_had_begun_is_held_and_lost(clock: Clock) -> None:
     held = Held(own=1)
     held.begins("far")

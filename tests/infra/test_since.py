@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -88,6 +89,45 @@ def test_what_a_killed_stage_had_begun_is_not_idle(tmp_path: Path, clock: Clock)
     clock.now += 30
     assert work(mark, clock, 4) == 0
     assert work(mark, clock, 4) == 4
+
+
+def test_shards_that_worked_on_it_before_its_first_stage_are_not_idle_time(tmp_path: Path, clock: Clock) -> None:
+    mark = tmp_path / "mark"
+    assert work(mark, clock, 20, run="") == 0
+    assert work(mark, clock, 7, start=1000.0) == 7
+
+
+def test_a_process_that_a_stage_forked_and_left_behind_keeps_no_other_from_working(
+    tmp_path: Path, clock: Clock
+) -> None:
+    mark = tmp_path / "mark"
+    with working(mark, "r", 990.0), mark.with_suffix(".busy").open() as busy:
+        held = next(
+            fd for fd in map(int, os.listdir("/proc/self/fd")) if fd != busy.fileno() and same(fd, busy.fileno())
+        )
+        left = subprocess.Popen(["sleep", "60"], pass_fds=[held])
+    try:
+        assert work(mark, clock, 4) == 4
+    finally:
+        left.kill()
+        left.wait()
+
+
+def same(one: int, other: int) -> bool:
+    try:
+        return os.path.sameopenfile(one, other)
+    except OSError:  # the folder that was listed
+        return False
+
+
+def test_where_nothing_can_be_written_work_goes_on_and_its_own_faults_are_told(tmp_path: Path, clock: Clock) -> None:
+    assert work(tmp_path / "missing" / "mark", clock, 4, start=1000.0) == 0
+    with pytest.raises(OSError, match="of the stage"), working(tmp_path / "missing" / "mark"):
+        raise OSError("of the stage")
+    with working(tmp_path / "mark", "r", 1000.0) as idle:
+        (tmp_path / "mark.json").unlink()
+        (tmp_path / "mark.json").mkdir()
+    assert idle.seconds == 14
 
 
 def test_a_record_that_a_kill_spoilt_is_begun_anew(tmp_path: Path, clock: Clock) -> None:

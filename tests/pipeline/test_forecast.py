@@ -59,12 +59,16 @@ def test_what_was_lost_to_failures_is_not_expected_again(tmp_path: Path) -> None
 
 
 def test_what_shards_held_beyond_the_stages_own_is_expected_to_be_paid_for_again(tmp_path: Path) -> None:
-    cost = Cost(wall_seconds=100, dollars=4.0)
-    made = built(Trains(steps=10), tmp_path, cost=cost, resources={"dollars_per_hour": 36.0})
+    lost = Cost(cpu_seconds=100, beyond_cpu_seconds=100)
+    made = built(Trains(steps=10), tmp_path, cost=Cost(wall_seconds=100, beyond_cpu_seconds=400), lost=lost)
     again = Trains(steps=20, resources=Resources(dollars_per_hour=36))
-    assert forecast(again, [made], {}).dollars == pytest.approx(8.0), "four CPUs for each of its own"
-    spared = built(Trains(steps=10), tmp_path, cost=cost.model_copy(update={"dollars": 1.0}), resources=made.resources)
-    assert forecast(again, [spared], {}).dollars == pytest.approx(2.0)
+    assert forecast(again, [made], {}).dollars == pytest.approx(2.0 + 6.0), (
+        "three CPUs beside its own, and one that was lost"
+    )
+    assert forecast(again, [made], {}, done=100).dollars == pytest.approx(4.0)
+    on_a_gpu = again.model_copy(update={"resources": Resources(gpu="H100", dollars_per_hour=36)})
+    rented = made.model_copy(update={"resources": on_a_gpu.resources.model_dump()})
+    assert forecast(on_a_gpu, [rented], {}).dollars == pytest.approx(2.0), "a machine with GPUs is paid for whole"
 
 
 def test_without_declared_work_time_grows_with_the_bytes_of_the_inputs(tmp_path: Path) -> None:

@@ -155,7 +155,11 @@ def test_each_cpu_that_shards_held_beyond_the_stages_own_costs_what_one_of_its_o
     meter, own = Meter(four, beyond=lambda: beyond), Meter(four)
     cost, lost = meter.cost(), meter.lost()
     assert cost.dollars == pytest.approx(2.5, abs=0.1) and own.cost().dollars == pytest.approx(0, abs=0.1)
-    assert lost == Cost(cpu_seconds=100, dollars=0.25) and cost.cpu_seconds >= 100 and own.lost() == Cost(dollars=0)
+    assert (
+        lost == Cost(cpu_seconds=100, beyond_cpu_seconds=100, dollars=0.25)
+        and cost.cpu_seconds >= 100
+        and own.lost() == Cost(dollars=0)
+    )
     beside = Meter(Resources(gpu="H100", dollars_per_hour=36), beyond=lambda: beyond).cost().dollars
     assert beside == pytest.approx(0, abs=0.1), "a machine with GPUs is paid for whole"
 
@@ -168,7 +172,9 @@ def test_what_was_lost_with_another_machine_is_told_though_the_session_went_on(t
     spent.commit()
     cost, lost, _ = spent.costs()
     spent.published()
-    assert cost.dollars == pytest.approx(0.5, abs=0.1) and lost == Cost(cpu_seconds=20, dollars=0.2)
+    assert cost.dollars == pytest.approx(0.5, abs=0.1) and lost == Cost(
+        cpu_seconds=20, beyond_cpu_seconds=20, dollars=0.2
+    )
     assert [session.lost for session in heard] == [lost, lost] and total(session.lost for session in heard[1:]) == lost
     assert brief(lost, "nothing") == "20 s of CPU" and brief(Cost(), "nothing") == "nothing"
 
