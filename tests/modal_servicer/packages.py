@@ -15,6 +15,7 @@ import modal
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.modal_servicer.room import libraries
 from tests.modal_servicer.state import Unmodelled
 
 TOOLS = frozenset({"pip", "wheel", "uv"})
@@ -56,7 +57,7 @@ def installed(requirements: Collection[Requirement]) -> frozenset[str]:
             continue
         found.add((name, extra))
         try:
-            there = metadata.distribution(name)
+            there = _distribution(name)
         except metadata.PackageNotFoundError:
             if name in TOOLS:
                 continue
@@ -80,9 +81,16 @@ def seen(commands: tuple[str, ...], builder: str) -> dict[str, Path]:
     return {path: whole for name in sorted(names) for path, whole in _files(name)}
 
 
+def _distribution(name: str) -> metadata.Distribution:
+    """The package where packages are installed: Ray puts a folder of its own before them, with others of the same names."""
+    for there in metadata.distributions(name=name, path=[str(path) for path in libraries()]):
+        return there
+    raise metadata.PackageNotFoundError(name)
+
+
 def _files(name: str) -> Iterator[tuple[str, Path]]:
     try:
-        there = metadata.distribution(name)
+        there = _distribution(name)
     except metadata.PackageNotFoundError:
         return
     for file in there.files or ():

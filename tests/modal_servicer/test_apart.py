@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests.modal_servicer import packages
 from tests.modal_servicer.objects import BUILDER
-from tests.modal_servicer.room import interpreter
+from tests.modal_servicer.room import interpreter, libraries
 from tests.modal_servicer.service import Service, Unmodelled
 
 pytestmark = pytest.mark.elsewhere
@@ -52,6 +53,18 @@ def test_an_image_brings_what_it_names_with_all_that_this_needs_and_nothing_that
             packages.seen((f"RUN pip install {missing}",), BUILDER)
     with pytest.raises(Unmodelled, match="--index-url"):
         packages.seen(("RUN pip install --index-url x tokenizers",), BUILDER)
+
+
+def test_a_package_that_ray_brings_for_itself_alone_is_not_the_one_that_an_image_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "psutil-7.2.2.dist-info"
+    own.mkdir()
+    (own / "METADATA").write_text("Metadata-Version: 2.1\nName: psutil\nVersion: 7.2.2\n")
+    (own / "RECORD").write_text("psutil/__init__.py,,\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    brought = packages.seen(("RUN pip install psutil>=7",), BUILDER)
+    assert brought["psutil"].parent in libraries(), "as a container has it"
 
 
 def test_a_secret_is_named_by_the_app_and_held_only_where_it_is_declared(
