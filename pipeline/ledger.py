@@ -56,7 +56,8 @@ class Account(_Account):
     """One run. `seconds` is from its beginning to its end, or to the last sign of it; costs are what it spent itself.
 
     `priced` are the dollars of those stages that have a price; ``cost.dollars`` is None where one that ran has none.
-    `driver` is what of the cost was spent to drive a detached run, by all its drivers one after the other.
+    `driver` is what of the cost was spent to drive a detached run, by all its drivers one after the other; its time passed beside
+    that of the stages, and is not counted again.
     """
 
     run: str
@@ -120,7 +121,7 @@ def account(store: Store, run: str) -> Account | str:
         seconds=round((time.time() if life == "running" else last) - begun.started, 3),
         ended=ENDS[verdict({stage.state for stage in stages.values()})] if end else life,
         stages=stages,
-        cost=total(costs),
+        cost=total(costs).model_copy(update={"wall_seconds": total(costs[:-1]).wall_seconds}),
         lost=total(one.lost for one in stages.values()),
         idle=total(one.idle for one in stages.values()),
         driver=driver,

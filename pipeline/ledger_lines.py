@@ -139,7 +139,8 @@ def difference_lines(found: Differences) -> list[str]:
 
 def cost_line(cost: Cost, priced: float | None = None) -> str:
     """A cost in one line: wall, CPU, GPU where there was one, memory, dollars as far as they are known."""
-    parts = [duration(cost.wall_seconds), f"{duration(cost.cpu_seconds)} of CPU"]
+    parts = [duration(cost.wall_seconds)] if cost.wall_seconds or not cost.cpu_seconds else []
+    parts += [f"{duration(cost.cpu_seconds)} of CPU"] if cost.cpu_seconds else []
     parts += [f"{duration(cost.gpu_seconds)} of GPU"] if cost.gpu_seconds else []
     parts += [f"{duration(cost.beyond_cpu_seconds)} of CPUs beyond its own"] if cost.beyond_cpu_seconds >= 0.05 else []
     parts += [f"{size(cost.peak_bytes)} of memory at most"] if cost.peak_bytes else []
@@ -191,7 +192,7 @@ def _value(place: str, value: Any) -> str:
 def _money(cost: Cost, priced: float | None = None) -> str:
     if cost.dollars is None and priced is not None:
         return f"≥ {dollars(priced)}"
-    return NONE if not cost.wall_seconds else dollars(cost.dollars)
+    return dollars(cost.dollars) if cost else NONE
 
 
 def _waited(accounts: Iterable[Account | StageAccount]) -> bool:

@@ -114,7 +114,8 @@ def test_what_the_driver_costs_is_in_the_account_and_the_tables_of_its_run(tmp_p
     one = account(outcome)
     assert one.ended == "done" and 5.0 <= (one.driver.dollars or 0) < 15.0
     assert one.cost.dollars == one.priced == one.driver.dollars, "its stages cost nothing"
-    assert one.cost.wall_seconds > one.driver.wall_seconds
+    assert one.cost.wall_seconds < one.driver.wall_seconds, "its time is that of the stages, beside which it passed"
+    assert one.cost.cpu_seconds > one.driver.cpu_seconds
     assert [line.split()[0] for line in run_lines(one, False)[:6]] == ["run", "dag", "began", "ended", "cost", "driver"]
     ended = attach(outcome.store, outcome.run, places=lambda place: away)
     assert ended.ok and ended.costs[DRIVER] == one.driver
