@@ -133,21 +133,3 @@ def test_a_size_is_asked_for_where_a_machine_declares_it(monkeypatch: pytest.Mon
     assert options(asked, True)["accelerator_type"] == "A100-80G" and lacking(asked) == ""
     assert options(Resources(gpu="A100-40GB"), True)["accelerator_type"] == "A100"
     assert "accelerator_type" not in options(asked, False), "a private cluster has the GPUs of this machine"
-
-
-@pytest.mark.parametrize(
-    ("asked", "boot", "since"), [(0.0, 50.0, None), (100.0, 50.0, 120.0), (100.0, 110.0, 110.0), (100.0, None, 120.0)]
-)
-def test_a_machine_is_held_from_its_start_by_the_first_stage_alone_that_asked_before_it_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: float, boot: float | None, since: float | None
-) -> None:
-    from infra import since as started
-
-    def booted() -> float:
-        if boot is None:
-            raise OSError("no /proc")
-        return boot
-
-    monkeypatch.setattr(started, "booted", booted)
-    assert started.held(asked, 120.0, tmp_path / "mark") == since
-    assert started.held(asked, 120.0, tmp_path / "mark") is None, "to the next it came as it was"

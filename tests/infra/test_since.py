@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import since
+from infra import since as started
 from infra.since import held, working
 from tests.house import ROOT
 
@@ -27,7 +27,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(since, "time", clock)
+    monkeypatch.setattr(started, "time", clock)
     return clock
 
 
@@ -44,10 +44,19 @@ def work(
     return idle.seconds
 
 
-def test_a_machine_is_held_from_its_boot_or_from_when_it_was_ready_and_only_where_it_was_asked_for() -> None:
-    boot = since.booted()
-    assert held(asked=0, ready=5) is None
-    assert held(asked=boot - 60, ready=boot + 60) == boot and held(asked=boot + 30, ready=boot + 60) == boot + 60
+@pytest.mark.parametrize(
+    ("asked", "boot", "since"), [(0.0, 50.0, None), (100.0, 50.0, 120.0), (100.0, 110.0, 110.0), (100.0, None, 120.0)]
+)
+def test_a_machine_is_held_from_its_boot_or_from_when_it_was_ready_and_only_where_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, asked: float, boot: float | None, since: float | None
+) -> None:
+    def booted() -> float:
+        if boot is None:
+            raise OSError("no /proc")
+        return boot
+
+    monkeypatch.setattr(started, "booted", booted)
+    assert held(asked, 120.0) == since
 
 
 def test_what_lies_before_and_between_the_stages_of_its_run_is_idle(tmp_path: Path, clock: Clock) -> None:
