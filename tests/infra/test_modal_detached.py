@@ -100,6 +100,19 @@ def test_a_run_whose_app_is_stopped_is_written_down_as_stopped(home: Home, modal
     assert row["driver"]["dollars"] > 0, "what its driver told is here"
 
 
+def test_a_run_that_ended_before_its_app_was_stopped_is_left_to_who_follows_it(
+    home: Home, modal_service: Service
+) -> None:
+    with a_trace() as trace:
+        run = home.detached("words", f"trace={trace}", "letters=ab")
+        until(lambda: len(words_in(trace)) == 2)
+        modal_service.wait(lambda: not modal_service.running, 60)
+    app = home.store.read(Handle, f".runs/{run}/{HANDLE}").words["app"]
+    said = home.said("infra", "modal", "stop", app)
+    assert f"stopped {app}" in said and run not in said
+    assert "4 finished" in home.said("attach", run, "--tracker", "none")
+
+
 def test_a_driver_whose_machine_is_taken_back_goes_on_where_it_was(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
         run = home.detached("words", f"trace={trace}")
