@@ -126,10 +126,9 @@ def _runs(store: str) -> dict[str, list[str]]:
             if ledger.end(opened, run) is None and opened.files.exists(f".runs/{run}/{HANDLE}"):
                 handle = opened.read(Handle, f".runs/{run}/{HANDLE}")
                 kind, _, place = handle.place.partition("://")
-                here = kind == "modal" and place in ("", os.environ.get("MODAL_ENVIRONMENT", ""))
-                if here and not detaching(executor_at(handle.place)).over(
-                    handle
-                ):  # else attach tells what became of it
+                if kind != "modal" or place not in ("", os.environ.get("MODAL_ENVIRONMENT", "")):
+                    continue
+                if not detaching(executor_at(handle.place)).over(handle):  # else attach tells what became of it
                     found.setdefault(handle.words["app"], []).append(run)
     except CorpusmillError as fault:  # whatever is wrong with them, apps are to be stopped
         print(f"warning: no run is written down as stopped: {fault.message}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Whose turn it is to drive a detached run: its drivers come one after the other, each takes its turn once, and two never drive.
+"""Whose turn it is to drive a detached run: its drivers come one after the other, and of two that were started for a turn one drives.
 
 ::
 

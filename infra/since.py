@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline.lease import locked
+
 
 def booted() -> float:
     """When this machine booted, in seconds since 1970: that of a container is its host's. Raises OSError, IndexError, ValueError."""
@@ -74,7 +76,7 @@ def working(mark: Path, run: str = "", start: float | None = None) -> Iterator[I
 
 def _begins(mark: Path, busy: IO[str], run: str, start: float | None) -> Idle:
     with _record(mark) as record:
-        alone, now = _locked(busy), time.time()
+        alone, now = locked(busy), time.time()
         if record["owner"] is None and run:
             record["owner"] = "" if start is None else run
             record["idle"] = now - max(start or now, record["rests"]) if alone else 0.0
@@ -91,17 +93,8 @@ def _ends(mark: Path, busy: IO[str], idle: Idle) -> None:
     with _record(mark) as record:
         record["idle"] += 0.0 if idle.counted else idle.seconds
         fcntl.flock(busy, fcntl.LOCK_UN)
-        record["rests"] = time.time() if _locked(busy) else 0.0
+        record["rests"] = time.time() if locked(busy) else 0.0
         fcntl.flock(busy, fcntl.LOCK_UN)  # closing it would not do, where a process that was forked meanwhile lives on
-
-
-def _locked(busy: IO[str]) -> bool:
-    """Whether nobody else works here; locked until it is unlocked or shared, within the record."""
-    try:
-        fcntl.flock(busy, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.driver import DRIVER
 from pipeline.entry import Entry
 from pipeline.forecast import known_sum
 from pipeline.moving import told
@@ -75,6 +74,8 @@ def total_lines(plan: Plan, priced: bool) -> list[str]:
 
 def end_lines(outcome: Outcome, colour: bool) -> list[str]:
     """What came of a run, stage by stage: state, time beside its forecast, CPU seconds, dollars, what is to be known."""
+    from pipeline.driver import DRIVER  # a plan has none, and is not to wait for what one is made of
+
     costs = [*(made.cost for made in outcome.manifests.values()), *outcome.costs.values()]
     priced = any(cost.dollars is not None or cost.gpu_seconds for cost in costs)
     rows, took, forecasts, cpu, spent = [], [0.0], list[float | None](), 0.0, list[float | None]()

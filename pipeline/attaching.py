@@ -14,7 +14,7 @@ from functools import partial
 
 from pipeline import ledger
 from pipeline.carrying import Carrier, Mirror
-from pipeline.detached import PLAN, Detaches, End, Ends, Graph, detaching, note_end
+from pipeline.detached import PLAN, Detaches, End, Ends, Graph, detaching, note_end, note_over
 from pipeline.driver import HANDLE, REST, Handle
 from pipeline.errors import CorpusmillError, StageFailed, Stopped, StoreError, UsageError
 from pipeline.executor import Executor
@@ -25,7 +25,7 @@ from pipeline.parting import make_rest
 from pipeline.plan import Plan
 from pipeline.store import Store, place_of
 from pipeline.telling import Teller, again
-from pipeline.tracker import EndRecord, RunRecord, State, Tracker, verdict
+from pipeline.tracker import RunRecord, State, Tracker, verdict
 from pipeline.watching import Observer, Watcher
 
 LOOK_SECONDS = 1.5
@@ -210,7 +210,5 @@ def _end(
     store: Store, run: str, states: Mapping[str, State], made: Mapping[str, Manifest], faults: Mapping[str, str]
 ) -> dict[str, Cost]:
     """Write down how a run ended, unless somebody did; what it spent. Raises StoreError."""
-    attempts = {label: place_of(one) for label, one in made.items()}
-    end = EndRecord(ended=time.time(), states=dict(states), attempts=attempts, faults=dict(faults))
-    store.files.create(f".runs/{run}/end.json", end.model_dump_json(indent=1).encode())
+    note_over(store, run, states, {label: place_of(one) for label, one in made.items()}, faults)
     return ledger.settle(store, run)

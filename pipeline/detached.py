@@ -136,9 +136,16 @@ def drive(graph: Graph, executor: Executor, beat: Beat, until: float = float("in
                 note_end(store, graph.run, label, end)
                 ended(label, end)
     if graph.whole:
-        record = EndRecord(ended=time.time(), states=states, attempts=attempts, faults=faults)
-        store.files.create(f".runs/{graph.run}/end.json", record.model_dump_json(indent=1).encode())
+        note_over(store, graph.run, states, attempts, faults)
     return True
+
+
+def note_over(
+    store: Store, run: str, states: Mapping[str, State], attempts: Mapping[str, str], faults: Mapping[str, str]
+) -> None:
+    """Write down how a run ended, unless somebody did."""
+    record = EndRecord(ended=time.time(), states=dict(states), attempts=dict(attempts), faults=dict(faults))
+    store.files.create(f".runs/{run}/end.json", record.model_dump_json(indent=1).encode())
 
 
 def told(run: str, future: Future[Manifest], above: Sequence[State]) -> End:

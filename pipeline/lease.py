@@ -27,7 +27,7 @@ def held(path: Path, on_wait: Callable[[], None] = lambda: None, poll_seconds: f
         file = path.open("a")
     with file:
         told = False
-        while not _locked(file):
+        while not locked(file):
             if not told:
                 on_wait()
                 told = True
@@ -38,7 +38,8 @@ def held(path: Path, on_wait: Callable[[], None] = lambda: None, poll_seconds: f
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def _locked(file: IO[str]) -> bool:
+def locked(file: IO[str]) -> bool:
+    """Whether the lock of an open file could be had at once, for this process alone."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
