@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from pipeline.store import Store
+from tests.processes import below, command, left, named
 
 DAGS = """
 from pipeline import Dag
@@ -72,7 +73,7 @@ class Driver:
             time.sleep(0.01)
 
     def below(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        return below(self.process.pid)
 
     def stopped(self) -> str:
         """The command that its last line names, once it has ended as a run that was stopped."""
@@ -142,17 +143,16 @@ def test_what_ignores_hang_ups_goes_on_after_one(tmp_path: Path) -> None:
 def test_no_process_of_ray_is_left(tmp_path: Path, when: str) -> None:
     driver = Driver(tmp_path, "sleeps", "begun=begun")
     if when == "while Ray starts":
-        driver.until(lambda: any(process.name() == "gcs_server" for process in driver.below()))
+        driver.until(lambda: named(driver.below(), "gcs_server"))
     else:
         driver.until((tmp_path / "begun").exists)
-    below = driver.below()
+    started = driver.below()
     driver.process.send_signal(signal.SIGINT)
     if when == "in a stage, twice":
         time.sleep(0.3)
         driver.process.send_signal(signal.SIGINT)
     driver.stopped()
-    left = psutil.wait_procs(below, timeout=20)[1]
-    assert len(below) > 1 and not left
+    assert len(started) > 1 and not left(started, 20)
     assert not [name for name in os.listdir("/proc") if name.isdigit() and _within(Path("/proc") / name, tmp_path)]
 
 
@@ -168,9 +168,9 @@ def _within(process: Path, folder: Path) -> bool:
 def test_nothing_outlives_a_driver_whose_keeper_died_before_it_though_ray_hangs(tmp_path: Path) -> None:
     driver = Driver(tmp_path, "sleeps", "begun=begun")
     driver.until((tmp_path / "begun").exists)
-    below = driver.below()
-    next(process for process in below if "keeper.py" in " ".join(process.cmdline())).kill()
-    next(process for process in below if process.name() == "raylet").suspend()
+    started = driver.below()
+    next(process for process in started if "keeper.py" in command(process)).kill()
+    named(started, "raylet")[0].suspend()
     driver.process.kill()
     driver.process.communicate()
-    assert len(below) > 5 and not psutil.wait_procs(below, timeout=30)[1]
+    assert len(started) > 5 and not left(started, 30)

@@ -11,7 +11,6 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from infra.ray_executor import RayExecutor, RayFuture
@@ -21,6 +20,7 @@ from pipeline.job import Job
 from tests.executors.helpers import SECONDS, Hand, words_in
 from tests.executors.stages_for_tests import DiesBetween, Ganged, Maps, Meets, Sleeps, Stuck, Tells
 from tests.pipeline.toys import Join, Say, Upper
+from tests.processes import below, command, left, named
 
 
 @pytest.fixture
@@ -171,11 +171,11 @@ def test_a_stage_may_use_every_thread_whatever_ran_before_it(hand: Hand) -> None
 
 def test_many_stages_that_wait_cost_no_process_each(hand: Hand) -> None:
     first = Sleeps(seconds=3)
-    before = _below(psutil.Process())
+    before = {process.pid for process in below()}
     wide = [Join(label=f"join-{index}", parts=(first.out,)) for index in range(100)]
     futures = hand.over(Join(parts=tuple(stage.out for stage in wide), label="end"))
     time.sleep(1.5)
-    assert len(_below(psutil.Process()) - before) <= 3
+    assert len({process.pid for process in below()} - before) <= 3
     assert hand.text(futures["end"].result(SECONDS)) == " ".join(["slept"] * 100)
 
 
@@ -199,7 +199,7 @@ def test_a_run_outlives_the_actor_that_links_its_stages(hand: Hand, tmp_path: Pa
     begun = tmp_path / "begun"
     futures = hand.over(Upper(words=Sleeps(seconds=1, begun=str(begun)).out))
     _until_there(begun)
-    links = [child for child in psutil.Process().children(recursive=True) if "ray::link" in _title(child)]
+    links = [process for process in below() if "ray::link" in command(process).lower()]
     assert links
     for link in links:
         link.kill()
@@ -209,12 +209,12 @@ def test_a_run_outlives_the_actor_that_links_its_stages(hand: Hand, tmp_path: Pa
 @pytest.mark.slow
 def test_a_dead_raylet_fails_what_was_pending_within_seconds(tmp_path: Path) -> None:
     executor = RayExecutor(cpus=1)
-    hand, before = Hand(executor, tmp_path / "store"), _below(psutil.Process())
+    hand, before = Hand(executor, tmp_path / "store"), set(below())
     begun = tmp_path / "begun"
     futures = hand.over(Upper(words=Sleeps(begun=str(begun)).out))
     _until_there(begun)
-    ours = [psutil.Process(pid) for pid in _below(psutil.Process()) - before]
-    next(process for process in ours if process.name() == "raylet").kill()
+    ours = set(below()) - before
+    named(ours, "raylet")[0].kill()
     killed = time.monotonic()
     for label in ("sleeps", "upper"):
         with pytest.raises(StageFailed, match=f"stage '{label}': Ray") as raised:
@@ -222,7 +222,7 @@ def test_a_dead_raylet_fails_what_was_pending_within_seconds(tmp_path: Path) -> 
         assert "run the same command again" in raised.value.mend
     assert time.monotonic() - killed < 10
     executor.close()
-    assert not [process for process in ours if _alive(process)]
+    assert not left(ours, 0)
 
 
 DRIVER = """
@@ -252,32 +252,14 @@ def test_nothing_of_ray_is_seen_and_nothing_is_left_when_the_driver_is_killed(tm
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], stdout=theirs, stderr=theirs, stdin=theirs)
     os.close(theirs)
     _until_there(tmp_path / "begun")
-    below = [psutil.Process(pid) for pid in _below(psutil.Process(driver.pid))]
-    folder = next(Path(process.cwd()) for process in below if process.name() == "raylet")
-    assert len(below) > 5 and folder.stat().st_mode & 0o077 == 0
+    started = below(driver.pid)
+    folder = Path(named(started, "raylet")[0].cwd())
+    assert len(started) > 5 and folder.stat().st_mode & 0o077 == 0
     driver.kill()
     driver.wait(SECONDS)
-    deadline = time.monotonic() + 20
-    while any(_alive(process) for process in below) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [process for process in below if _alive(process)]
+    assert not left(started, 20)
     assert not folder.exists()
     assert os.read(ours, 100_000).decode().split() == ["ours"]
-
-
-def _below(process: psutil.Process) -> set[int]:
-    return {child.pid for child in process.children(recursive=True)}
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline()).lower()
-    except psutil.Error:  # it has just ended
-        return ""
-
-
-def _alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def _until_there(path: Path) -> None:

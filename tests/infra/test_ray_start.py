@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from infra.ray_executor import RayExecutor
 from pipeline import Resources, StageFailed
 from tests.executors.helpers import SECONDS, Hand
 from tests.pipeline.toys import Say
+from tests.processes import below, named
 
 
 @pytest.mark.parametrize("first", ["never ready", "a raylet that dies"])
@@ -47,10 +47,8 @@ _DIED = "Ray did not start: its raylet died as it started"
 def _raylet_of(host: RayHost) -> psutil.Process:
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        for process in psutil.Process(host.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if process.name() == "raylet":
-                    return process
+        if found := named(below(host.process.pid), "raylet"):
+            return found[0]
         time.sleep(0.001)
     raise TimeoutError("no raylet began")
 

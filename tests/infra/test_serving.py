@@ -1,6 +1,5 @@
 """corpusmill serve and chat, as a person runs them: real processes, real HTTP, one clear error each, nothing left behind."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from infra import kept, serve_cluster
 from infra.served import find
 from pipeline.errors import CorpusmillError, UsageError
 from stages.service.client import Client
+from tests.processes import below, left
 from tests.tiny_llama import trained
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli import main; main()"]
@@ -45,26 +45,6 @@ def served(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.wait()
 
 
-def descendants(pid: int) -> set[int]:
-    """Every living process below `pid`, from /proc."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found, fresh = set[int](), {pid}
-    while fresh:
-        fresh = {child for child, parent in parents.items() if parent in fresh} - found
-        found |= fresh
-    return found
-
-
-def alive(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
-
-
 def interrupt(process: subprocess.Popen[str]) -> str:
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
@@ -86,32 +66,29 @@ def test_on_ray_serve_the_service_streams_and_leaves_no_process() -> None:
         client = Client(url)
         assert client.models() == ["corpusmill"]
         assert "".join(client.stream([{"role": "user", "content": QUESTION}])) == "Paris."
-        below = descendants(process.pid)
-        assert len(below) > 3
+        started = below(process.pid)
+        assert len(started) > 3
         assert interrupt(process) == "\nstopped\n"
-        assert alive(below) == set()
+        assert not left(started, 0)
 
 
 @pytest.mark.slow
 def test_a_killed_serve_command_takes_ray_with_it() -> None:
     with served() as (process, _):
-        below = descendants(process.pid)
+        started = below(process.pid)
         process.kill()
-        deadline = time.monotonic() + 60
-        while alive(below) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert alive(below) == set()
+        assert not left(started, 60)
 
 
 def test_a_ray_that_is_never_ready_is_started_once_more_then_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "START_SECONDS", (0.3, 0.3))
-    before = descendants(os.getpid())
+    before = set(below())
     with (
         pytest.raises(CorpusmillError, match=r"not ready within 0 s\n.*--no-ray"),
         serve_cluster.ServeCluster(trained()[1], "127.0.0.1", 1, 1),
     ):
         pass
-    assert descendants(os.getpid()) == before
+    assert not left(set(below()) - before, 0)
 
 
 def test_a_port_in_use_is_one_clear_error_before_ray_starts() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -18,6 +18,7 @@ from pipeline.tracker import RunRecord
 from tests.pipeline.test_ledger import execute
 from tests.pipeline.test_lineage import made
 from tests.pipeline.toys import line
+from tests.processes import left
 
 TRACKER = """
 import os, pathlib, time
@@ -122,8 +123,5 @@ def test_one_that_hangs_ends_with_the_run_that_gave_it_up(notes: Apart, tmp_path
     done = subprocess.run([sys.executable, "-c", HANGS, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.stdout == "notes stopped recording this run: does not answer; to record it later: track notes\n"
     assert (done.returncode, done.stderr) == (0, "")
-    pid = int((tmp_path / "notes.txt").read_text().split()[2])
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "it outlived the run"
-        time.sleep(0.05)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        assert not left([psutil.Process(int((tmp_path / "notes.txt").read_text().split()[2]))], 10)
