@@ -52,7 +52,7 @@ def attach(
     with held(store.logs(run).with_name("attached")):  # of two who follow on this machine, one brings what was made
         if observer:
             observer.planned(plan, ())
-        teller = Teller(list(trackers()), outcome.warnings, partial(again, store, run))
+        teller = Teller(list(trackers()), outcome.warnings, partial(again, store, [run]))
         teller.say("start", record)
         mirror = Mirror(carrier, run).start() if carrier else None
         try:
