@@ -16,7 +16,7 @@ from pipeline.manifest import Manifest
 from pipeline.store import Store
 from tests.executors.helpers import words_in
 from tests.modal_servicer.service import Service
-from tests.on_modal import Home, a_trace, until, why_not
+from tests.on_modal import Home, a_trace, spawning, until, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -138,10 +138,12 @@ def test_a_driver_that_is_killed_between_starting_the_next_and_writing_it_down_d
     with a_trace() as trace:
         run = home.detached("words", f"trace={trace}", f"letters={letters}")
         until(lambda: len(words_in(trace)) >= 2)
-        far = Store(home.store.read(Handle, f".runs/{run}/{HANDLE}").store)
-        modal_service.slow("FunctionMap", 1.5)  # the call by which it starts the next
-        until(lambda: far.files.exists(f".runs/{run}/drivers/000001-next.json"))
+        handle = home.store.read(Handle, f".runs/{run}/{HANDLE}")
+        far, app = Store(handle.store), handle.words["app"]
+        modal_service.slow("FunctionMap", 1.5, times=9)  # the call by which it starts the next is among them
+        until(lambda: spawning(modal_service, app) == 2)
         assert modal_service.preempt("drive") == 1
+        modal_service.state.faults.clear()
         said = home.said("attach", run, "--tracker", "none")
         assert "4 finished" in said and "hands out the jobs there" in said
         assert words_in(trace) == letters, "nothing was lost, and nothing made twice"

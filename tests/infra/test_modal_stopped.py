@@ -16,8 +16,7 @@ from tests.executors.helpers import words_in
 from tests.infra.test_modal_detached import DAG
 from tests.modal_servicer.calls import done
 from tests.modal_servicer.service import Service
-from tests.modal_servicer.state import FunctionCall
-from tests.on_modal import Home, a_trace, until, why_not
+from tests.on_modal import Home, a_trace, drivers, spawning, until, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -45,26 +44,10 @@ def test_who_follows_a_run_that_another_stops_is_told_and_nothing_more_is_spent(
         assert words_in(trace) == seen
 
 
-def drives(service: Service, function: str, app: str) -> bool:
-    """Whether a function is that which drives the runs of an app."""
-    one = service.state.functions[function]
-    return service.state.apps[one.app].name == app and one.definition.function_name == "drive"
-
-
-def spawning(service: Service, app: str) -> int:
-    """How many calls of the driver of an app were asked for, whether they are made already or not."""
-    return sum(drives(service, asked.function_id, app) for asked in service.asked("FunctionMap"))
-
-
 def written(service: Service, name: str) -> int:
     """How often somebody asked to write a file of that name, whether it is written already or not."""
     puts = service.asked("VolumePutFiles2")
     return sum(file.path.endswith(name) for asked in puts for file in asked.files)
-
-
-def drivers(service: Service, app: str) -> list[FunctionCall]:
-    """The calls of the drivers of an app, in order."""
-    return [call for call in service.state.function_calls.values() if drives(service, call.function.id, app)]
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["it is written down", "nobody knows of it"])
