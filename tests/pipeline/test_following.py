@@ -12,6 +12,7 @@ import pytest
 from pipeline import UsageError, attaching
 from pipeline.attaching import attach, cancel
 from pipeline.carrying import Carrier
+from pipeline.cli_attach import told
 from pipeline.detached import End, Ends, Graph, detaching, drive, note_end
 from pipeline.driver import Beat, Handle
 from pipeline.executor import Inline
@@ -132,6 +133,16 @@ def test_a_driver_whose_time_is_up_leaves_the_end_to_the_next(tmp_path: Path) ->
     assert not driven(away.graphs[0], until=time.monotonic())
     assert Ends(outcome.store, outcome.run).last() is None
     assert driven(away.graphs[0]) and Ends(outcome.store, outcome.run).last()
+
+
+def test_who_leaves_a_run_is_told_how_to_follow_it_with_its_dag_and_how_to_stop_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told("r-1", "my store", "mine.py:words", ["serve"])
+    said = capsys.readouterr().out
+    assert "makes:  corpusmill attach r-1 --dag mine.py:words --store 'my store'\n" in said
+    assert "spends:         corpusmill attach r-1 --store 'my store' --stop\n" in said
+    assert said.endswith("made here, by whoever follows it to its end: serve\n")
 
 
 def test_an_executor_whose_runs_end_with_this_process_is_refused_by_its_name() -> None:
