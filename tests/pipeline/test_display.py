@@ -97,7 +97,10 @@ def told(*events: tuple[float, str, dict[str, object]]) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def test_a_run_without_a_terminal_shows_the_plan_its_stages_and_the_end(tmp_path: Path) -> None:
+def test_a_run_without_a_terminal_shows_the_plan_its_stages_and_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.display.QUIET_SECONDS", 3600.0)  # however slow this machine is
     stream = io.StringIO()
     watched(line(), tmp_path, stream)
     shown = stream.getvalue().splitlines()
