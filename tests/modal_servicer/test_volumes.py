@@ -32,7 +32,7 @@ def test_a_container_sees_a_commit_after_its_reload_which_open_files_prevent(
     call = deployed.reader.spawn()
     service.wait(lambda: "looking" in service.logs())
     upload(volume, "second")
-    before, refusal, after = call.get(timeout=30)
+    before, refusal, after = call.get(timeout=120)
     assert before == ["first"] and after == ["first", "second"]
     assert "open files preventing the operation" in refusal and "first" in refusal
 
@@ -47,7 +47,7 @@ def test_an_interrupted_container_commits_what_it_wrote_in_its_grace(service: Se
     call = deployed.patient.spawn()
     service.wait(lambda: "patient" in service.logs())
     assert service.preempt("patient", graceful=True) == 1
-    assert call.get(timeout=30) == "in its grace"
+    assert call.get(timeout=120) == "in its grace"
 
 
 def test_files_are_put_in_blocks_listed_copied_read_and_removed(service: Service) -> None:
