@@ -117,6 +117,7 @@ class Wire:
             raise Unmodelled(name)
         if missing := sorted(set(unmodelled(request))):
             raise Unmodelled(f"{name}: {', '.join(missing)}")
+        self._living()  # it may have had to wait
         answer = handler(request, self.container)
         if method.cardinality is Cardinality.UNARY_UNARY:
             assert inspect.isawaitable(answer)
