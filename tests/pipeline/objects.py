@@ -22,11 +22,9 @@ class Gate:
 
     def __init__(self, host: str, port: int) -> None:
         self._server, self._pipes = (host, port), list[socket.socket]()
-        self._held = socket.socket()  # bound and deaf, for as long as this is: nobody else is given the port meanwhile
-        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._held.bind(("127.0.0.1", 0))
-        self.port = self._held.getsockname()[1]
-        self.open()
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port = self._door.getsockname()[1]
+        threading.Thread(target=self._serve, args=[self._door], daemon=True).start()
 
     def _serve(self, door: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -42,23 +40,19 @@ class Gate:
             while data := one.recv(65536):
                 other.sendall(data)
         for end in (one, other):
-            self._close(end)
-
-    def _close(self, end: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-        end.close()
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     def shut(self) -> None:
         """Let nothing through."""
-        self._close(self._door)
-        self._porter.join()  # whom it has let in by now is among the pipes
-        for end in self._pipes:
-            self._close(end)
+        for end in (self._door, *self._pipes):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
         self._pipes.clear()
 
     def open(self) -> None:
-        """Let all through, at the same address as ever."""
+        """Let all through again, at the same address."""
         self._door = socket.create_server(("127.0.0.1", self.port))
-        self._porter = threading.Thread(target=self._serve, args=[self._door], daemon=True)
-        self._porter.start()
+        threading.Thread(target=self._serve, args=[self._door], daemon=True).start()
