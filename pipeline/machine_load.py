@@ -24,7 +24,9 @@ class Load:
             self._gpus = _gpus()
         before, self._ticks = self._ticks, _ticks()
         idle, total = (now - then for now, then in zip(self._ticks, before, strict=True))
-        found = {"cpu_utilization_percentage": round(100 * (1 - idle / total), 1)} if total > 0 else {}
+        found = dict[str, float]()
+        if total > 0:  # Linux takes time back that it had counted as iowait
+            found["cpu_utilization_percentage"] = round(100 * min(max(1 - idle / total, 0.0), 1.0), 1)
         found |= _memory()
         for number, gpu in enumerate(self._gpus):
             found |= {f"gpu_{number}_{name}": value for name, value in gpu.now().items()}

@@ -45,8 +45,8 @@ class Emitter:
         self._heart.start()
 
     def __call__(self, kind: EventKind, **data: Any) -> None:
-        event = Event(label=self._label, kind=kind, data=data)
-        with self._lock:
+        with self._lock:  # the time is taken in it: events stand in the order of their times
+            event = Event(label=self._label, kind=kind, data=data)
             self._pending.append(self._masked(event.model_dump_json()))
         if kind == "state":
             self.flush()

@@ -53,7 +53,7 @@ def follow(page: Path, folder: Path, environment: dict[str, str]) -> list[str]:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=400,
+                timeout=900,
             )
             assert done.returncode == 0, f"{page.name}: {command} ended with {done.returncode}:\n{done.stdout}"
             printed.append(done.stdout)

@@ -17,6 +17,8 @@ from tests.s3 import S3
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+TIME = r"\d[\d.]* (s|min \d\d s)"
+"""What was measured: a busy machine takes longer."""
 
 
 @pytest.mark.slow
@@ -68,8 +70,8 @@ def test_the_ledger_tells_what_was_spent_lost_and_can_go(tmp_path: Path) -> None
     )
     assert "the network is down" in failed
     runs = listed.splitlines()
-    assert re.search(r"done .* \$\S+ +–  .*words", runs[1]) and re.search(r"failed .* \$\S+ +0\.\d s", runs[2])
-    assert re.search(r"^lost +0\.\d s,.*\$", shown, re.MULTILINE), shown
+    assert re.search(r"done .* \$\S+ +–  .*words", runs[1]) and re.search(rf"failed .* \$\S+ +{TIME}", runs[2]), runs
+    assert re.search(rf"^lost +{TIME},.*\$", shown, re.MULTILINE), shown
     assert "measure: settings\n  longer  1 → 2" in differs and "2 artifacts" in sound
     assert re.search(r"^measure +1 ", plan, re.MULTILINE) and gone.endswith("removed\n")
     assert len(list(tmp_path.glob(".corpusmill/measure/*/*/data"))) == 1
@@ -108,7 +110,7 @@ def test_stages_run_at_places_that_are_compared_before(tmp_path: Path) -> None:
     _, planned, ran, offers, limited, _, shown = follow(ROOT / "docs" / "places.md", tmp_path, dict(os.environ))
     assert re.search(r"^read +run +ray .*\ntrain +run +inline ", planned, re.MULTILINE), planned
     assert "2 finished" in ran and "1 finished, 1 cached" in limited
-    assert re.search(r"^here +0\.\d s .* (no: train needs 70 of |yes)", offers, re.MULTILINE), offers
+    assert re.search(rf"^here +{TIME} .* (no: train needs 70 of |yes)", offers, re.MULTILINE), offers
     assert re.search(r"^A100-40GB on modal .* no: train needs 71 of 39 GiB$", offers, re.MULTILINE)
     assert re.search(r"^H100 on modal .* \$\S+ +yes$", offers, re.MULTILINE) and shown.startswith("artifact")
 

@@ -24,4 +24,4 @@ def test_one_that_runs_on_is_told_with_its_command() -> None:
         process = psutil.Process(child.pid)
         assert left([process], 0.1) == [f"{child.pid} {sys.executable} -c input()"]
         child.kill()
-        assert not left([process], 20), "a zombie has ended"
+        assert not left([process], 60), "a zombie has ended"

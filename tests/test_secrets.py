@@ -45,6 +45,7 @@ IN_URL = "planted-eleven-of-an-address"
 
 DAG = '''"""words: two stages that look for secrets around them, and one that may fail."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -77,9 +78,12 @@ class Look(Stage[Artifact]):
         names = os.environ["PLANTED_NAMES"].split()
         assert all(os.environ.get(name) for name in names), "they are there to be used"
         found = []
-        for path in Path(tempfile.gettempdir()).rglob("*"):
-            if path.is_file() and not path.is_symlink():
-                content = path.read_bytes()
+        for folder, _, files in os.walk(tempfile.gettempdir()):
+            for path in (Path(folder, file) for file in files):
+                content = b""
+                with contextlib.suppress(FileNotFoundError):  # Ray removes files of its own
+                    if path.is_file() and not path.is_symlink():
+                        content = path.read_bytes()
                 found += [f"{name} {path.name}" for name in names if os.environ[name].encode() in content]
         (out.path / "found.txt").write_text("\\n".join(found))
         print("careless:", dict(os.environ)["HF_TOKEN"])

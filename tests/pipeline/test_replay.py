@@ -118,8 +118,10 @@ def killed(dag: Dag, root: Path) -> str:
     """The id of a run whose driver was killed."""
     child = os.fork()
     if child == 0:
-        live(dag, root)
-        os._exit(0)
+        try:
+            live(dag, root)
+        finally:
+            os._exit(0)  # what it raises is told by its parent, and no test goes on in it
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     return max(path.name for path in (root / ".runs").iterdir() if path.is_dir())
 

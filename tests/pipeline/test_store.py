@@ -18,6 +18,7 @@ from pipeline.outcome import Outcome
 from pipeline.request import Request
 from pipeline.run import run
 from pipeline.store import Store
+from tests.on_modal import until
 from tests.pipeline.toys import Fills, Say, Upper, line
 
 SCRIPT = """
@@ -27,9 +28,10 @@ from pipeline import Dag
 from pipeline.executor import Inline
 from pipeline.run import run
 from pipeline.store import Store
-from tests.pipeline.toys import Say
-root, trace = sys.argv[1:]
-run(Dag(Say(words=("a", "b", "c", "d"), trace=trace, die_at="c")), Store(root), name="toys", dials={}, executor=Inline)
+from tests.pipeline.toys import Held, Say
+root, trace, gate = sys.argv[1:]
+said = {"words": ("a", "b", "c", "d"), "trace": trace}
+run(Dag(Held(**said, gate=gate) if gate else Say(**said, die_at="c")), Store(root), name="toys", dials={}, executor=Inline)
 """
 
 
@@ -39,8 +41,8 @@ def execute(dag: Dag, root: Path, force: tuple[str, ...] = ()) -> Outcome:
 
 def killed_once(tmp_path: Path) -> Dag:
     trace = tmp_path / "trace"
-    code = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "store"), str(trace)], check=False).returncode
-    assert code == -9 and trace.read_text() == "abc"
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "store"), str(trace), ""]
+    assert subprocess.run(command, check=False).returncode == -9 and trace.read_text() == "abc"
     return Dag(Say(words=("a", "b", "c", "d"), trace=str(trace), die_at="c"))
 
 
@@ -190,10 +192,11 @@ def test_a_store_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_second_run_waits_for_the_first_and_uses_what_it_made(tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    script = SCRIPT.replace(', die_at="c"', "").replace("toys import Say", "toys import Slow as Say")
-    command = [sys.executable, "-c", script, str(tmp_path / "store"), str(trace)]
-    runs = [subprocess.Popen(command, env={**os.environ}) for _ in range(2)]
-    assert [one.wait(timeout=60) for one in runs] == [0, 0]
+    trace, gate, root = tmp_path / "trace", tmp_path / "gate", tmp_path / "store"
+    command = [sys.executable, "-c", SCRIPT, str(root), str(trace), str(gate)]
+    runs = [subprocess.Popen(command) for _ in range(2)]
+    until(lambda: any('"waiting"' in path.read_text() for path in root.glob(".runs/*/events/held/*.jsonl")), 240)
+    gate.touch()
+    assert [one.wait(timeout=240) for one in runs] == [0, 0]
     assert trace.read_text() == "abcd", "the words were said once"
-    assert len(Store(str(tmp_path / "store")).of_stage("slow")) == 1
+    assert len(Store(str(root)).of_stage("held")) == 1

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.events import Event
 from pipeline.store import Store
 from pipeline.stream import Emitter, Follower, LineWriter
 
@@ -45,12 +48,37 @@ def test_a_state_is_written_at_once_and_the_rest_by_the_heartbeat(tmp_path: Path
     emit("state", state="started")
     assert [event.kind for event in follower.new()] == ["log", "state"]
     emit("progress", done=1, total=2, unit="words")
-    deadline, found = time.monotonic() + 10, []
+    deadline, found = time.monotonic() + 60, []
     while not found and time.monotonic() < deadline:
         time.sleep(0.05)
         found = list(follower.new())
     assert [event.data for event in found] == [{"done": 1, "total": 2, "unit": "words"}]
     emit.close()
+
+
+def test_events_of_several_threads_stand_in_the_order_of_their_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, inside, other = Store(str(tmp_path)), threading.Event(), threading.Event()
+    emit = Emitter(store, "r", "say")
+
+    def slow(**given: Any) -> Event:
+        event = Event(**given)
+        if event.data["line"] == "first":
+            inside.set()
+            other.wait(0.2)  # whoever comes next would pass it by
+        return event
+
+    monkeypatch.setattr("pipeline.stream.Event", slow)
+    first = threading.Thread(target=emit, args=["log"], kwargs={"line": "first"})
+    first.start()
+    assert inside.wait(60)
+    emit("log", line="second")
+    other.set()
+    first.join()
+    emit.close()
+    monkeypatch.undo()
+    assert lines(Follower(store, "r", ["say"])) == ["first", "second"]
 
 
 def test_closing_writes_what_is_pending_and_an_empty_chunk_never_exists(tmp_path: Path) -> None:
