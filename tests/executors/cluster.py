@@ -6,7 +6,6 @@ They have Python, what is installed and Ray, but no code of this project; the st
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import secrets
 import shutil
@@ -27,7 +26,7 @@ from tests.s3 import S3
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120
-ARRIVES_SECONDS = 0.3
+ARRIVES_SECONDS = 2.0
 """After which the store has what was sent to it."""
 CLIENT_PORT, PORT = 10001, 6379
 HIDDEN = ("pipeline", "stages", "infra", "dags", "tests", "bench")
@@ -39,7 +38,8 @@ PATIENCE = {
     "RAY_health_check_period_ms": "1000",  # a node that gives the head no answer five times is taken for dead
     "RAY_health_check_timeout_ms": "3000",
 }
-NUMBERS = itertools.count()
+NETS = 2_500
+"""Of which a test takes one: from 10.213.0 on, with 250 in each 10.x."""
 OWN = ("PYTHONPATH", "COVERAGE_", "COV_", "AWS_", "RAY_")
 
 
@@ -126,13 +126,12 @@ class Wire:
     """A bridge, the driver's address on it, and the machines that have joined it; `hidden` is empty on each of them."""
 
     def __init__(self, hidden: Path) -> None:
-        number = next(NUMBERS)
-        self.name, self.net, self.hidden = f"cm{os.getpid()}{number}", f"10.{213 + number}.{os.getpid() % 250}", hidden
+        number, self.hidden = _bridge(), hidden
+        self.name, self.net = f"cm{number}", f"10.{213 + number // 250}.{number % 250}"
         self.here = f"{self.net}.1"
         self.folder = Path(tempfile.mkdtemp(prefix="cn-", dir="/tmp"))
         (self.folder / "h").mkdir()
         self.machines: list[Machine] = []
-        ip("link", "add", self.name, "type", "bridge")
         ip("addr", "add", f"{self.here}/24", "dev", self.name)
         ip("link", "set", self.name, "up")
 
@@ -273,6 +272,15 @@ def title(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
+
+
+def _bridge() -> int:
+    """The number of a bridge that is made now, and of the network behind it: no two tests that run at once have the same."""
+    for number in range(os.getpid(), os.getpid() + NETS):
+        with contextlib.suppress(subprocess.CalledProcessError):
+            ip("link", "add", f"cm{number % NETS}", "type", "bridge")
+            return number % NETS
+    raise AssertionError("no bridge can be made")
 
 
 def ip(*words: str) -> None:
