@@ -52,7 +52,9 @@ sys.dont_write_bytecode, os.environ["PYTHONDONTWRITEBYTECODE"] = True, "1"
 os.environ["COLUMNS"] = "140"
 
 # A busy machine is no fault of what is tested.
-hypothesis.settings.register_profile("corpusmill", deadline=None)
+hypothesis.settings.register_profile(
+    "corpusmill", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("corpusmill")
 
 # A shell starts what runs in its background deaf to Ctrl-C, and so would every process be that a test interrupts.

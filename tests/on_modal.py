@@ -46,8 +46,7 @@ def an_executor(volume: str = "") -> Iterator[ModalExecutor]:
         yield executor
     finally:
         executor.close(cancel=True)
-        os.environ.clear()
-        os.environ.update(before)
+        put_back(before)
 
 
 @contextmanager
@@ -59,10 +58,17 @@ def a_trace() -> Iterator[Path]:
     try:
         yield folder / "trace"
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # who was cancelled may write there until it notices
 
 
-def until(look: Callable[[], object], seconds: float = 60.0) -> None:
+def put_back(environment: dict[str, str]) -> None:
+    """Make the environment what it was; what did not change is there all the time, for other threads read it."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+
+
+def until(look: Callable[[], object], seconds: float = 240.0) -> None:
     """Wait until `look` is true of something that the servicer does not see change."""
     deadline = time.monotonic() + seconds
     while not look():
