@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from infra.ray_executor import RayExecutor
+from tests.executors.bridge import a_bridge, ip
 from tests.executors.growing import FAKED, grows
 from tests.s3 import S3
 
@@ -38,8 +39,6 @@ PATIENCE = {
     "RAY_health_check_period_ms": "1000",  # a node that gives the head no answer five times is taken for dead
     "RAY_health_check_timeout_ms": "3000",
 }
-NETS = 2_500
-"""Of which a test takes one: from 10.213.0 on, with 250 in each 10.x."""
 OWN = ("PYTHONPATH", "COVERAGE_", "COV_", "AWS_", "RAY_")
 
 
@@ -126,8 +125,7 @@ class Wire:
     """A bridge, the driver's address on it, and the machines that have joined it; `hidden` is empty on each of them."""
 
     def __init__(self, hidden: Path) -> None:
-        number, self.hidden = _bridge(), hidden
-        self.name, self.net = f"cm{number}", f"10.{213 + number // 250}.{number % 250}"
+        self.hidden, (self.name, self.net) = hidden, a_bridge()
         self.here = f"{self.net}.1"
         self.folder = Path(tempfile.mkdtemp(prefix="cn-", dir="/tmp"))
         (self.folder / "h").mkdir()
@@ -272,33 +270,3 @@ def title(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
-
-
-def _bridge() -> int:
-    """The number of a bridge that is made now, and of the network behind it: no two tests that run at once have the same."""
-    for number in range(os.getpid(), os.getpid() + NETS):
-        with contextlib.suppress(subprocess.CalledProcessError):
-            ip("link", "add", f"cm{number % NETS}", "type", "bridge")
-            return number % NETS
-    raise AssertionError("no bridge can be made")
-
-
-def ip(*words: str) -> None:
-    """Run the command `ip`."""
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-def why_not() -> str:
-    """Why this machine can have no network namespaces; empty where it can."""
-    if sys.platform != "linux" or os.geteuid() != 0 or not (shutil.which("ip") and shutil.which("unshare")):
-        return "network namespaces need Linux, root, and the commands ip and unshare"
-    name = f"cm-try-{os.getpid()}"
-    try:
-        ip("netns", "add", name)
-        ip("netns", "del", name)
-        ip("link", "add", name, "type", "bridge")
-        ip("link", "del", name)
-        subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=True, capture_output=True)
-    except subprocess.CalledProcessError as fault:
-        return f"no network namespace can be made: {fault.stderr.decode().strip()}"
-    return ""

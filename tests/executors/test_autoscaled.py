@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.resources import Resources
 from pipeline.stream import Follower
-from tests.executors.cluster import Cluster, a_cluster, title, why_not
+from tests.executors.bridge import why_not
+from tests.executors.cluster import Cluster, a_cluster, title
 from tests.executors.helpers import SECONDS, Hand
 from tests.executors.stages_for_tests import Sits
 
