@@ -71,7 +71,9 @@ class Driver:
     def until(self, true: Callable[[], object]) -> None:
         deadline = time.monotonic() + SECONDS
         while not true():
-            assert time.monotonic() < deadline and self.process.poll() is None, self.process.communicate()
+            if time.monotonic() > deadline:
+                self.process.kill()
+            assert self.process.poll() is None, self.process.communicate()
             time.sleep(0.01)
 
     def below(self) -> list[psutil.Process]:
