@@ -15,7 +15,7 @@ from pipeline.spent import Session
 from pipeline.store import Store
 from pipeline.stream import Follower
 
-SECONDS = 240
+SECONDS = 600
 
 
 class Hand:

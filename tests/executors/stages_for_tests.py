@@ -17,7 +17,7 @@ from pipeline import Context, Field, Stage
 from pipeline.errors import SourceError
 from tests.pipeline.toys import Words
 
-PATIENCE_SECONDS = 200.0
+PATIENCE_SECONDS = 500.0
 
 
 class Meets(Stage[Words]):

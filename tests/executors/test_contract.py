@@ -127,7 +127,7 @@ def test_a_stage_runs_in_the_folder_of_the_run(hand: Hand) -> None:
 
 def test_independent_branches_run_at_once_where_the_executor_has_the_cores(hand: Hand, trace: Path) -> None:
     alone = hand.executor.name == "inline"
-    stages = [Spans(label=name, name=name, trace=str(trace), seconds=0.2 if alone else 200) for name in ("one", "two")]
+    stages = [Spans(label=name, name=name, trace=str(trace), seconds=0.2 if alone else 500) for name in ("one", "two")]
     assert hand.text(hand.made(Join(parts=tuple(stage.out for stage in stages)))) == "one two"
     in_turn, at_once = ["begins", "ends"] * 2, ["begins"] * 2 + ["ends"] * 2
     assert words_in(trace).split() == (in_turn if alone else at_once)
