@@ -50,7 +50,7 @@ class Limits:
             self._looked = time.monotonic()
             why = self._store.stop_asked(self._run)
         if why:
-            raise Stopped(f"stage {self._label!r} was stopped: {why}", mend="run again to go on from its last commit")
+            raise stopped(self._label, why)
         self._beyond()
 
     @contextmanager
@@ -65,16 +65,23 @@ class Limits:
             yield
             return
         before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.setitimer(signal.ITIMER_REAL, self._minutes * 60)
         try:
-            yield
+            signal.setitimer(signal.ITIMER_REAL, self._minutes * 60)
+            try:
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)  # it may have gone off just now, and is heard here
         except KeyboardInterrupt:  # what everything that waits knows to end at, Ray's C++ among it, and no Exception
             if time.monotonic() < self._deadline:
                 raise
             raise overdue(self._label, self._minutes) from None
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+
+
+def stopped(label: str, why: str) -> Stopped:
+    """That a stage was asked to stop, and why."""
+    return Stopped(f"stage {label!r} was stopped: {why}", mend="run again to go on from its last commit")
 
 
 def overdue(label: str, minutes: float) -> StageFailed:

@@ -11,6 +11,9 @@ from typing import Any
 
 from pipeline.errors import StageFailed, UsageError
 
+START_SECONDS, END_SECONDS = 60.0, 30.0
+"""What a busy machine may take to begin and to end it: both take milliseconds where nothing else runs."""
+
 
 def free_socket(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     """A socket bound to `port` (0: any that is free). Raises UsageError where it is taken or `host` is not ours."""
@@ -41,15 +44,14 @@ def serving(app: Any, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="service", daemon=True)
     thread.start()
+    deadline = time.monotonic() + START_SECONDS
     try:
-        for _ in range(1000):
-            if server.started or not thread.is_alive():
-                break
+        while not server.started and thread.is_alive() and time.monotonic() < deadline:
             time.sleep(0.01)
         if not server.started:
-            raise StageFailed("the service did not start on its loopback port within 10 s")
+            raise StageFailed(f"the service did not start on its loopback port within {START_SECONDS:.0f} s")
         yield f"http://{host}:{bound.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=END_SECONDS)
         bound.close()

@@ -13,6 +13,8 @@ from stages.service.engine import AskRefused, Engine, Message
 from stages.service.local import serving
 
 SPEED_TOKENS = 64
+PATIENCE = 300.0
+"""Seconds that an answer may take: the machine may be slow, and busy with other stages."""
 
 
 class Answered(NamedTuple):
@@ -38,7 +40,7 @@ def smoke_test(
     Raises StageFailed where it does not answer one of them, or has another model than `name`.
     """
     with serving(create_app(engine, name, max_tokens=max(max_tokens, SPEED_TOKENS))) as url:
-        client = Client(url, timeout=60)
+        client = Client(url, timeout=PATIENCE)
         try:
             if client.models() != [name]:
                 raise StageFailed(f"the service names its models {client.models()}, not {name!r}")

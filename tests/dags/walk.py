@@ -24,7 +24,8 @@ RUN = re.compile(r"^\d{8}-\d{6}-\w+$")
 SHOWN = (
     "all => all.filter(one => one.complete && one.naturalWidth).map(one => new URL(one.src).searchParams.get('path'))"
 )
-LOOK_MS = 1500
+LOADED = "() => (all => all.length && all.every(one => one.complete))([...document.querySelectorAll('img[src*=\"get-artifact\"]')])"
+LOOK_MS, TRIES = 1500, 6
 
 
 def browser() -> str | None:
@@ -64,15 +65,27 @@ def walk(address: str, model: str, pictures: Path) -> list[str]:
             page = _follow(page, label)
             met.append(_heading(page, pictures, label))
         page = _follow(page, RUN)
-        met += [_heading(page, pictures, "run"), *page.locator('img[src*="get-artifact"]').evaluate_all(SHOWN)]
+        met.append(_heading(page, pictures, "run"))
+        page.wait_for_function(LOADED)
+        met += page.locator('img[src*="get-artifact"]').evaluate_all(SHOWN)
         chromium.close()
     return met
 
 
 def _follow(page: Page, label: str | re.Pattern[str]) -> Page:
     """The page that a link of the description opens; MLflow opens those in a tab of their own."""
-    with page.expect_popup() as opened:
-        page.get_by_role("link", name=label, exact=True).first.click()
+    from playwright.sync_api import TimeoutError as Hindered
+
+    link = page.get_by_role("link", name=label, exact=True).first
+    for left in reversed(range(TRIES)):
+        try:
+            with page.expect_popup() as opened:
+                link.click(timeout=60_000 / TRIES)
+            break
+        except Hindered:  # by what came after the look at this page
+            if not left:
+                raise
+            _clear(page)
     opened.value.set_default_timeout(60_000)
     return opened.value
 
@@ -81,6 +94,13 @@ def _heading(page: Page, pictures: Path, name: str) -> str:
     page.get_by_role("heading", level=2).or_(page.get_by_role("heading", level=1)).first.wait_for()
     page.get_by_text("Description").first.wait_for()
     page.wait_for_timeout(LOOK_MS)
+    _clear(page)
+    page.screenshot(path=pictures / f"walk-{name}.png")
+    return page.get_by_role("heading").first.inner_text()
+
+
+def _clear(page: Page) -> None:
+    """Put away what stands before the description."""
     greeting = page.get_by_role("button", name="Close").first
     if greeting.is_visible():  # its assistant takes a third of the page
         greeting.click()
@@ -88,8 +108,6 @@ def _heading(page: Page, pictures: Path, name: str) -> str:
     if more.is_visible():  # MLflow folds a description after a few lines
         more.click()
         page.wait_for_timeout(LOOK_MS)
-    page.screenshot(path=pictures / f"walk-{name}.png")
-    return page.get_by_role("heading").first.inner_text()
 
 
 if __name__ == "__main__":

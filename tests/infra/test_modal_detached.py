@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from string import ascii_letters
 
@@ -17,7 +16,7 @@ from pipeline.manifest import Manifest
 from pipeline.store import Store
 from tests.executors.helpers import words_in
 from tests.modal_servicer.service import Service
-from tests.on_modal import Home, a_trace, until, why_not
+from tests.on_modal import Home, a_trace, spawning, until, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -28,7 +27,9 @@ from tests.pipeline.toys import Say, Slow, Upper
 
 def words(*, trace: str = "", letters: str = "abcdef") -> Dag:
     first = Slow(words=tuple(letters), trace=trace, label="first")
-    return Dag(Upper(words=first.out), Upper(words=Say(words=("beside",)).out, label="beside", limit=9))
+    capitals = Upper(words=first.out)
+    beside = Upper(words=Say(words=("beside",)).out, label="beside", limit=9)
+    return Dag(capitals, beside, summary=lambda outcome: [f"it reads {outcome.data('upper').joinpath('upper.txt').read_text()}"])
 
 def folded(*, trace: str = "", count: int = 20) -> Dag:
     return fold(count=count, trace=trace)
@@ -65,27 +66,16 @@ def test_a_detached_run_survives_who_began_it_and_who_follows_it(home: Home, mod
         until(lambda: len(words_in(trace)) >= 2)
         os.kill(follower.pid, signal.SIGKILL)
         follower.communicate()
-        said = home.said("attach", run, "--tracker", "none")
+        said = home.said("attach", run, "--dag", "mine.py:words", "--tracker", "none")
         assert "words: done in" in said and "4 finished" in said
+        assert said.endswith("it reads A B C D E F\n"), "what the dag says at the end"
         assert words_in(trace) == "abcdef", "nothing was made twice"
     made = home.store.of_stage("upper")
     assert sorted(home.store.data(one).joinpath("upper.txt").read_text() for one in made) == ["A B C D E F", "BESIDE"]
     again = home.said("attach", run, "--tracker", "none")
-    assert "4 finished" in again
+    assert "4 finished" in again and "it reads" not in again
     assert "4 cached, 0 to run" in home.said("plan", "mine.py:words", f"trace={trace}")
     modal_service.wait(lambda: not modal_service.running)
-
-
-def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_service: Service) -> None:
-    with a_trace() as trace:
-        run = home.detached("words", f"trace={trace}", f"letters={'abcdefgh' * 20}")
-        until(lambda: len(words_in(trace)) >= 2)
-        assert "stopped" in home.said("attach", run, "--stop")
-        assert "stopped" in home.said("show", run).split("ended")[1].split("\n")[0]
-        modal_service.wait(lambda: not modal_service.running, 40)
-        seen = words_in(trace)
-        time.sleep(1)
-        assert words_in(trace) == seen
 
 
 def test_a_run_whose_app_is_stopped_is_written_down_as_stopped(home: Home, modal_service: Service) -> None:
@@ -148,10 +138,12 @@ def test_a_driver_that_is_killed_between_starting_the_next_and_writing_it_down_d
     with a_trace() as trace:
         run = home.detached("words", f"trace={trace}", f"letters={letters}")
         until(lambda: len(words_in(trace)) >= 2)
-        far = Store(home.store.read(Handle, f".runs/{run}/{HANDLE}").store)
-        modal_service.slow("FunctionMap", 1.5)  # the call by which it starts the next
-        until(lambda: far.files.exists(f".runs/{run}/drivers/000001-next.json"))
+        handle = home.store.read(Handle, f".runs/{run}/{HANDLE}")
+        far, app = Store(handle.store), handle.words["app"]
+        modal_service.slow("FunctionMap", 1.5, times=9)  # the call by which it starts the next is among them
+        until(lambda: spawning(modal_service, app) == 2)
         assert modal_service.preempt("drive") == 1
+        modal_service.state.faults.clear()
         said = home.said("attach", run, "--tracker", "none")
         assert "4 finished" in said and "hands out the jobs there" in said
         assert words_in(trace) == letters, "nothing was lost, and nothing made twice"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import shutil
 from pathlib import Path, PurePosixPath
 
@@ -41,8 +42,10 @@ class Files:
     def put(self, data: bytes) -> str:
         """Keep bytes; answers their SHA-256."""
         sha = hashlib.sha256(data).hexdigest()
-        if not (path := self.store / sha).exists():
-            path.write_bytes(data)
+        if not self.has(sha):  # several threads keep at once: what is there is whole
+            scratch = self.state.home / new_id("ke")
+            scratch.write_bytes(data)
+            os.replace(scratch, self.store / sha)
         return sha
 
     def has(self, sha: str) -> bool:

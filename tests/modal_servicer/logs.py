@@ -36,7 +36,7 @@ class Logs:
             here = seen
             await self.state.pulse.until(lambda: len(app.lines) > here or app.stopped, left)  # noqa: B023
             if app.stopped:
-                await self.state.pulse.until(lambda: not running(self.state, app), 5)
+                await self.state.pulse.until(lambda: not running(self.state, app), 60)
 
     async def AppFetchLogs(self, request: pb.AppFetchLogsRequest, _: Container | None) -> pb.AppFetchLogsResponse:
         lines = list(self._between(request, request.source))

@@ -69,6 +69,7 @@ class Wire:
         async def serve(stream: Stream[Any, Any]) -> None:
             request = await stream.recv_message()
             assert request is not None
+            self._living()
             call = Call(name, request, self.container)
             self.state.calls.append(call)
             try:
@@ -98,6 +99,11 @@ class Wire:
         if self.container is None and (metadata.get(TOKEN_ID), metadata.get(TOKEN_SECRET)) != self.state.token:
             raise GRPCError(Status.UNAUTHENTICATED, "Token ID or secret is wrong")
 
+    def _living(self) -> None:
+        """A container that was killed has lost its machine, though its process may go on for some milliseconds."""
+        if self.container is not None and self.container.killed:
+            raise GRPCError(Status.UNAVAILABLE, "the machine of this container is lost")
+
     async def _fault(self, name: str) -> None:
         for fault in [one for one in self.state.faults if one.rpc == name and one.times > 0]:
             fault.times -= 1
@@ -111,10 +117,13 @@ class Wire:
             raise Unmodelled(name)
         if missing := sorted(set(unmodelled(request))):
             raise Unmodelled(f"{name}: {', '.join(missing)}")
+        self._living()  # it may have had to wait
         answer = handler(request, self.container)
         if method.cardinality is Cardinality.UNARY_UNARY:
             assert inspect.isawaitable(answer)
-            await stream.send_message(await answer)
+            reply = await answer
+            self._living()
+            await stream.send_message(reply)
             return
         assert isinstance(answer, AsyncIterator)
         async for message in answer:

@@ -78,11 +78,11 @@ class Service:
     @property
     def running(self) -> list[Container]:
         """The containers that cost money at this moment."""
-        return [one for one in self.containers.values() if one.running]
+        return [one for one in list(self.containers.values()) if one.running]
 
     def started(self, function: str = "") -> list[Container]:
         """Every container that was started, in order; those of one function if it is named."""
-        every = self.containers.values()
+        every = list(self.containers.values())  # in one step: the servicer's thread adds to it
         return [one for one in every if function in ("", one.function.definition.function_name)]
 
     def asked(self, rpc: str) -> list[Any]:
@@ -129,29 +129,31 @@ class Service:
         """`reload_after_commit=True`, `background_commits=s`, `heartbeat_timeout=s`, `rates={…}`, `costs=[…]`."""
         self.state.settings.update(values)
 
-    def wait(self, look: Callable[[], T], seconds: float = 60.0) -> T:
+    def wait(self, look: Callable[[], T], seconds: float = 120.0) -> T:
         """The first true value of `look`; it is asked at each change."""
-        seen = self.do(self.state.pulse.until(look, seconds))
+        seen = self.do(self.state.pulse.until(look, seconds), seconds + 60)
         assert seen, f"not within {seconds} s: {self.told()}"
         return seen  # type: ignore[no-any-return]
 
     def told(self) -> str:
         """Where everything stands, for whoever reads a failure."""
-        inputs = [f"{one.call.function.definition.function_name}: {one.status}" for one in self.state.inputs.values()]
+        inputs = [
+            f"{one.call.function.definition.function_name}: {one.status}" for one in list(self.state.inputs.values())
+        ]
         containers = [
             f"{one.function.definition.function_name}: {one.seconds:.1f} s, {one.stopping or one.exit_code}, {one.served}"
-            for one in self.containers.values()
+            for one in list(self.containers.values())
         ]
         calls = [f"{call.name} {call.status} {time.time() - call.at:.1f} s ago" for call in self.calls[-8:]]
         return "; ".join((str(inputs), str(containers), str(calls), str(self.state.unmodelled), self.logs()[-2000:]))
 
     def logs(self) -> str:
         """All that containers wrote."""
-        return "".join(line.text for app in self.state.apps.values() for line in app.lines)
+        return "".join(line.text for app in list(self.state.apps.values()) for line in app.lines)
 
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
+    def do(self, work: Coroutine[Any, Any, T], seconds: float = 120.0) -> T:
         """Run something on the servicer's own thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
 
 
 @contextmanager
@@ -161,12 +163,12 @@ def servicer() -> Iterator[Service]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="modal-servicer", daemon=True)
     thread.start()
-    served = asyncio.run_coroutine_threadsafe(_made(home), loop).result(30)
+    served = asyncio.run_coroutine_threadsafe(_made(home), loop).result(120)
     service = Service(served, loop)
     try:
         yield service
     finally:
-        asyncio.run_coroutine_threadsafe(served.close(), loop).result(60)
+        asyncio.run_coroutine_threadsafe(served.close(), loop).result(120)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

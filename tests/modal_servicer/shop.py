@@ -1,5 +1,6 @@
 """An app for the servicer's own tests. It is loaded as a file, so that a container gets this one file and no more."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -167,11 +168,13 @@ class Model:
 @modal.concurrent(max_inputs=4)
 @modal.asgi_app(requires_proxy_auth=True)
 def site() -> object:
-    """A web function: an ASGI app that Modal's runtime serves."""
+    """A web function: an ASGI app that Modal's runtime serves; it answers the first request when a second one has come."""
+    both = asyncio.Barrier(2)
 
     async def answer(scope: dict, receive: object, send: object) -> None:  # type: ignore[type-arg]
         if scope["type"] != "http":
             return
+        await both.wait()
         message = await receive()  # type: ignore[operator]
         body = f"{scope['method']} {scope['path']} {message['body'].decode()} from {os.environ['MODAL_TASK_ID']}"
         headers = [(b"content-type", b"text/plain"), (b"x-made-by", b"shop")]

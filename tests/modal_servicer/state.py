@@ -140,6 +140,7 @@ class Container:
     greeted: bool = False
     cancel: list[str] = field(default_factory=list)
     stopping: str = ""  # why it is being ended from outside: preempted, stopped, cancelled, timeout
+    killed: bool = False  # from then on it is asked nothing and told nothing, however long its process takes to die
     failure: pb.GenericResult | None = None
     created_at: float = field(default_factory=time.time)
     ended_at: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -30,7 +31,7 @@ def deployed(service: Service) -> Iterator[ModuleType]:
 def test_a_deployed_function_is_found_by_name_and_called(service: Service, deployed: ModuleType) -> None:
     square = modal.Function.from_name("shop", "square")
     assert square.remote(3) == 9
-    assert "squaring 3" in service.logs()
+    service.wait(lambda: "squaring 3" in service.logs())
     container = service.started()[-1]
     service.wait(lambda: not service.running)
     assert container.exit_code == 0
@@ -53,7 +54,7 @@ def test_what_is_too_large_for_a_message_travels_as_a_blob(service: Service, dep
 
 def test_a_spawned_call_is_found_again_by_its_id(service: Service, deployed: ModuleType) -> None:
     call = deployed.square.spawn(4)
-    assert modal.FunctionCall.from_id(call.object_id).get(timeout=30) == 16
+    assert modal.FunctionCall.from_id(call.object_id).get(timeout=120) == 16
 
 
 def test_a_preempted_input_runs_again_without_counting_as_a_retry(service: Service, deployed: ModuleType) -> None:
@@ -71,7 +72,7 @@ def test_a_failing_function_is_retried_as_often_as_it_says(service: Service, dep
     with pytest.raises(ValueError, match="no luck"):
         deployed.flaky.remote()
     with pytest.raises(ValueError, match="no luck"):
-        deployed.flaky.spawn().get(timeout=60)
+        deployed.flaky.spawn().get(timeout=120)
     assert len(service.started("flaky")) == 4
 
 
@@ -85,21 +86,22 @@ def test_an_input_that_takes_longer_than_it_may_loses_its_container(service: Ser
 def test_after_a_cancellation_nothing_is_left_that_costs_money(
     service: Service, deployed: ModuleType, terminate: bool
 ) -> None:
-    before = service.logs().count("idling")
-    call = deployed.idle.spawn("a-child-of-the-cancelled-one")
+    service.wait(lambda: not service.running)  # of the tests before this one
+    before, mark = service.logs().count("idling"), f"a-child-{uuid.uuid4().hex}"
+    call = deployed.idle.spawn(mark)
     service.wait(lambda: service.logs().count("idling") > before)
-    assert left_over() and len(service.running) == 1
+    assert left_over(mark) and len(service.running) == 1
     call.cancel(terminate_containers=terminate)
     with pytest.raises(modal.exception.Error):
-        call.get(timeout=30)
-    service.wait(lambda: not service.running, 10)
-    assert left_over() == []
+        call.get(timeout=120)
+    service.wait(lambda: not service.running)
+    assert left_over(mark) == []
 
 
-def left_over() -> list[int]:
+def left_over(mark: str) -> list[int]:
     """The child that `idle` starts, wherever it is."""
     found = psutil.process_iter(["pid", "cmdline"])
-    return [one.pid for one in found if "a-child-of-the-cancelled-one" in (one.info["cmdline"] or [])]
+    return [one.pid for one in found if mark in (one.info["cmdline"] or [])]
 
 
 def test_a_variant_asks_for_other_resources(service: Service, deployed: ModuleType) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
+import time
+from pathlib import Path
 from types import ModuleType
 
 import modal
 import pytest
 
 from tests.modal_servicer.service import Service
+from tests.modal_servicer.trees import marked, read
 
 pytestmark = pytest.mark.elsewhere
 
@@ -32,7 +36,7 @@ def test_a_container_sees_a_commit_after_its_reload_which_open_files_prevent(
     call = deployed.reader.spawn()
     service.wait(lambda: "looking" in service.logs())
     upload(volume, "second")
-    before, refusal, after = call.get(timeout=30)
+    before, refusal, after = call.get(timeout=120)
     assert before == ["first"] and after == ["first", "second"]
     assert "open files preventing the operation" in refusal and "first" in refusal
 
@@ -47,7 +51,7 @@ def test_an_interrupted_container_commits_what_it_wrote_in_its_grace(service: Se
     call = deployed.patient.spawn()
     service.wait(lambda: "patient" in service.logs())
     assert service.preempt("patient", graceful=True) == 1
-    assert call.get(timeout=30) == "in its grace"
+    assert call.get(timeout=120) == "in its grace"
 
 
 def test_files_are_put_in_blocks_listed_copied_read_and_removed(service: Service) -> None:
@@ -64,6 +68,17 @@ def test_files_are_put_in_blocks_listed_copied_read_and_removed(service: Service
         list(volume.read_file("a/weights"))
     with pytest.raises(FileExistsError), volume.batch_upload() as batch:
         batch.put_file(io.BytesIO(b"x"), "/b")
+
+
+def test_a_file_that_changes_twice_within_one_tick_of_the_clock_is_read_twice(tmp_path: Path) -> None:
+    step, ahead = tmp_path / "step", time.time_ns() + 3600 * 10**9  # of just now, however long this test takes
+    step.write_text("1")
+    os.utime(step, ns=(ahead, ahead))
+    marks, first = marked(tmp_path), read(tmp_path, {}, {}, Path.read_text)
+    with step.open("r+") as file:
+        file.write("2")
+    os.utime(step, ns=(ahead, ahead))
+    assert read(tmp_path, first, marks, Path.read_text)["step"].content == "2"
 
 
 def upload(volume: modal.Volume, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Entry:
 Tree = dict[str, Entry]
 # How a file on disk is known to be as it was: its size, its time in nanoseconds, its inode.
 Marks = dict[str, tuple[int, int, int]]
+TICK_NS = 50_000_000  # more than the clock of a file system steps at once
 
 
 def walk(top: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -37,9 +39,12 @@ def walk(top: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def marked(top: Path) -> Marks:
-    """The marks of all files below."""
+    """The marks of all files below, but for those of just now: they may change again within one tick of their clock."""
+    settled = time.time_ns() - TICK_NS
     return {
-        name: (seen.st_size, seen.st_mtime_ns, seen.st_ino) for name, seen in walk(top) if stat.S_ISREG(seen.st_mode)
+        name: (seen.st_size, seen.st_mtime_ns, seen.st_ino)
+        for name, seen in walk(top)
+        if stat.S_ISREG(seen.st_mode) and seen.st_mtime_ns < settled
     }
 
 

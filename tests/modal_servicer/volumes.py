@@ -68,7 +68,8 @@ class Volumes:
     def named(self, name: str, environment: str = "") -> Volume | None:
         """The volume of that name."""
         where = self.state.environment(environment)
-        return next((one for one in self.volumes.values() if (one.name, one.environment) == (name, where)), None)
+        every = list(self.volumes.values())  # in one step: tests ask from a thread of their own
+        return next((one for one in every if (one.name, one.environment) == (name, where)), None)
 
     def check_out(self, volume_id: str, container: Container, path: Path, read_only: bool) -> None:
         """Make a container's copy: the last commit, as it is now."""
@@ -171,8 +172,8 @@ class Volumes:
     ) -> pb.VolumePutFiles2Response:
         volume = self.volume(request.volume_id)
         names = [relative(file.path) for file in request.files]
-        if taken := [name for name in names if name in volume.tree and request.disallow_overwrite_existing_files]:
-            raise GRPCError(Status.ALREADY_EXISTS, f"{taken[0]}: already exists")
+        kept = names if request.disallow_overwrite_existing_files else []
+        refuse(kept, volume)
         missing = []
         for number, file in enumerate(request.files):
             for index, block in enumerate(file.blocks):
@@ -187,6 +188,7 @@ class Volumes:
         if missing:
             return pb.VolumePutFiles2Response(missing_blocks=missing)
         async with volume.lock:
+            refuse(kept, volume)  # of two at once, the second
             mine = dict(volume.tree)
             for name, file in zip(names, request.files, strict=True):
                 mine[name] = await asyncio.to_thread(self._assembled, file)
@@ -239,30 +241,32 @@ class Volumes:
 
     async def VolumeRemoveFile2(self, request: pb.VolumeRemoveFile2Request, _: Container | None) -> Message:
         volume, name = self.volume(request.volume_id), relative(request.path)
-        if name not in volume.tree:
-            raise not_found(f"{request.path}: no such file or directory")
-        below = [one for one in volume.tree if one.startswith(name + "/")]
-        if volume.tree[name].kind == "directory" and not request.recursive:
-            raise GRPCError(Status.INVALID_ARGUMENT, f"{request.path}: is a directory")
-        volume.tree = {one: entry for one, entry in volume.tree.items() if one != name and one not in below}
-        volume.commits += 1
+        async with volume.lock:  # a commit that is on would bring it back
+            if name not in volume.tree:
+                raise not_found(f"{request.path}: no such file or directory")
+            if volume.tree[name].kind == "directory" and not request.recursive:
+                raise GRPCError(Status.INVALID_ARGUMENT, f"{request.path}: is a directory")
+            left = [one for one in volume.tree if one != name and not one.startswith(name + "/")]
+            volume.tree = {one: volume.tree[one] for one in left}
+            volume.commits += 1
         return Empty()
 
     async def VolumeCopyFiles2(self, request: pb.VolumeCopyFiles2Request, _: Container | None) -> Message:
         volume, target = self.volume(request.volume_id), relative(request.dst_path)
-        tree = dict(volume.tree)
-        into = len(request.src_paths) > 1 or (target in tree and tree[target].kind == "directory")
-        for source in map(relative, request.src_paths):
-            if source not in tree:
-                raise not_found(f"{source}: no such file or directory")
-            if tree[source].kind == "directory" and not request.recursive:
-                raise GRPCError(Status.INVALID_ARGUMENT, f"{source}: is a directory")
-            to = f"{target}/{PurePosixPath(source).name}".lstrip("/") if into else target
-            for name, entry in list(tree.items()):
-                if name == source or name.startswith(source + "/"):
-                    tree[to + name[len(source) :]] = entry
-        volume.tree = merged(volume.tree, volume.tree, tree)
-        volume.commits += 1
+        async with volume.lock:
+            tree = dict(volume.tree)
+            into = len(request.src_paths) > 1 or (target in tree and tree[target].kind == "directory")
+            for source in map(relative, request.src_paths):
+                if source not in tree:
+                    raise not_found(f"{source}: no such file or directory")
+                if tree[source].kind == "directory" and not request.recursive:
+                    raise GRPCError(Status.INVALID_ARGUMENT, f"{source}: is a directory")
+                to = f"{target}/{PurePosixPath(source).name}".lstrip("/") if into else target
+                for name, entry in list(tree.items()):
+                    if name == source or name.startswith(source + "/"):
+                        tree[to + name[len(source) :]] = entry
+            volume.tree = merged(volume.tree, volume.tree, tree)
+            volume.commits += 1
         return Empty()
 
 
@@ -272,6 +276,12 @@ def relative(path: str) -> str:
     if ".." in parts:
         raise GRPCError(Status.INVALID_ARGUMENT, f"{path}: outside the volume")
     return "/".join(parts)
+
+
+def refuse(names: list[str], volume: Volume) -> None:
+    """Raise where one of the names is taken."""
+    if taken := [name for name in names if name in volume.tree]:
+        raise GRPCError(Status.ALREADY_EXISTS, f"{taken[0]}: already exists")
 
 
 def whose(by: Container | None) -> str:

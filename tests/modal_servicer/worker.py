@@ -51,7 +51,7 @@ class Worker:
             return killed()
 
         def next_input() -> Input | str | None:
-            if container.stopping:
+            if container.stopping or not container.running:
                 return "stop"
             if self.containers.room_left(container) <= 0:
                 return None

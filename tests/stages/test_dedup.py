@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import Context, DagError, StageFailed
@@ -130,7 +130,7 @@ def test_a_threshold_of_one_or_more_is_refused_when_the_dag_is_drawn(tmp_path: P
         Dedup(documents=Documents(tmp_path), threshold=1.5)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12)
 @given(CORPUS, st.integers(1, 5), st.randoms(use_true_random=False))
 def test_which_documents_stay_depends_on_neither_order_nor_shards_and_a_second_pass_drops_none(
     texts: list[str], per_shard: int, shuffled: random.Random
@@ -149,7 +149,7 @@ def test_which_documents_stay_depends_on_neither_order_nor_shards_and_a_second_p
         assert len(set(ids(out))) == len(ids(out)) >= 1
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(CORPUS)
 def test_no_pair_that_is_similar_survives_and_nothing_dissimilar_is_dropped(texts: list[str]) -> None:
     named = {f"{number:02d}": text for number, text in enumerate(texts)}

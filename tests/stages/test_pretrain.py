@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,17 @@ from stages.train_tokenizer import TrainTokenizer
 
 SMALL: dict[str, Any] = {"depth": 1, "sequence": 32, "batch": 4, "threads": 1, "evaluate_tokens": 512, "warmup": 5}
 
+DYING = """
+import os, signal
+from stages.train import loop
+update, done = loop.update, []
+def dying(*given):
+    done.append(1)
+    if len(done) == 38:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return update(*given)
+loop.update = dying
+"""
 RUNNER = """
 import json, sys
 from pathlib import Path
@@ -123,27 +133,14 @@ def test_evaluation_and_checkpoints_leave_the_weights_as_they_are(
 @pytest.mark.slow
 def test_a_run_killed_outright_goes_on_to_the_same_bytes(inputs: tuple[Tokens, Tokenizer], tmp_path: Path) -> None:
     settings = SMALL | {"steps": 150, "checkpoint_every": 10}
-    call = [
-        sys.executable,
-        "-c",
-        RUNNER,
-        str(inputs[0].path),
-        str(inputs[1].path),
-        str(tmp_path / "killed"),
-        json.dumps(settings),
-    ]
-    process = subprocess.Popen(call, env=dict(os.environ))
-    scratch = tmp_path / "killed" / "scratch"
-    deadline = time.monotonic() + 60
-    while not any(path.stem >= "step-00000030" for path in scratch.glob("step-*.pt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    given = [str(inputs[0].path), str(inputs[1].path), str(tmp_path / "killed"), json.dumps(settings)]
+    killed = subprocess.run([sys.executable, "-c", DYING + RUNNER, *given], env=dict(os.environ))
+    assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "data" / "model.safetensors").exists()
-    again = subprocess.run(call, env=dict(os.environ), capture_output=True, text=True, check=True)
-    assert "going on from step-000" in again.stdout
+    again = subprocess.run(
+        [sys.executable, "-c", RUNNER, *given], env=dict(os.environ), capture_output=True, text=True, check=True
+    )
+    assert "going on from step-00000030" in again.stdout
     undisturbed, _ = pretrained(
         tmp_path / "whole", inputs, **{name: settings[name] for name in ("steps", "checkpoint_every")}
     )

@@ -20,8 +20,10 @@ from pipeline.plan import plan as make_plan
 from pipeline.run import run
 from pipeline.sources import read, sources, unpinned, write
 from pipeline.store import Store
+from pipeline.stream import Follower
 from stages.collect import Collect
 from stages.sources import Source
+from tests.on_modal import until
 
 DAG = """
 from pipeline import Dag
@@ -204,7 +206,7 @@ def test_a_source_that_is_edited_while_its_stage_waits_for_another_run_is_notice
     stage = Collect(source=str(tmp_path / "a.txt"))
     store = Store(str(tmp_path / "store"))
     job = Job.of(stage, [], run="r", store=str(tmp_path / "store"))
-    faults: list[BaseException] = []
+    faults, told = list[BaseException](), Follower(store, "r", ["collect"])
 
     def execute() -> None:
         try:
@@ -215,11 +217,7 @@ def test_a_source_that_is_edited_while_its_stage_waits_for_another_run_is_notice
     waiting = threading.Thread(target=execute)
     with store.attempt("collect", key(stage, {}), job.code, lambda: None):
         waiting.start()
-        events = tmp_path / "store" / ".runs" / "r"
-        for _ in range(100):
-            if any("waiting" in path.read_text() for path in events.rglob("*") if path.is_file()):
-                break
-            waiting.join(0.1)
+        until(lambda: any(event.data.get("state") == "waiting" for event in told.new()), 240)
         (tmp_path / "a.txt").write_text("tile")
     waiting.join()
     assert "changed while the run was on" in str(faults[0])

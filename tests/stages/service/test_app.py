@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stages.service.app import create_app
+from stages.service.app import COALESCE, create_app
 from stages.service.engine import Ask, OnText, Reply
 from stages.service.llama_cpp import LlamaCpp
 from stages.service.local import serving
@@ -27,6 +27,10 @@ def url() -> Iterator[str]:
 
 def post(url: str, **body: Any) -> httpx.Response:
     return httpx.post(f"{url}/v1/chat/completions", json={"messages": FRANCE, **body}, timeout=60)
+
+
+def get(address: str) -> httpx.Response:
+    return httpx.get(address, timeout=60)
 
 
 def events(response: httpx.Response) -> list[dict[str, Any]]:
@@ -57,9 +61,11 @@ def test_the_stream_says_the_same_in_chunks(url: str) -> None:
 
 def test_tokens_are_gathered_into_few_events() -> None:
     with serving(create_app(ChattyEngine(), "chatty")) as url:
+        began = time.monotonic()
         made = events(post(url, stream=True))
+        took = time.monotonic() - began
     texts = [chunk["choices"][0]["delta"].get("content", "") for chunk in made]
-    assert "".join(texts) == "word " * 400 and len(made) < 100
+    assert "".join(texts) == "word " * 400 and len(made) < 5 + took / COALESCE
 
 
 def test_sampling_follows_the_seed(url: str) -> None:
@@ -94,8 +100,8 @@ def test_a_message_cannot_write_a_turn_of_its_own(url: str) -> None:
 
 
 def test_models_and_health_answer(url: str) -> None:
-    assert httpx.get(f"{url}/health").json() == {"status": "ok"}
-    (model,) = httpx.get(f"{url}/v1/models").json()["data"]
+    assert get(f"{url}/health").json() == {"status": "ok"}
+    (model,) = get(f"{url}/v1/models").json()["data"]
     assert model["id"] == "tiny" and model["object"] == "model" and model["context_length"] == 128
 
 
@@ -116,7 +122,7 @@ def test_models_and_health_answer(url: str) -> None:
     ],
 )
 def test_a_bad_request_is_told_what_is_wrong(url: str, body: bytes, says: str) -> None:
-    response = httpx.post(f"{url}/v1/chat/completions", content=body)
+    response = httpx.post(f"{url}/v1/chat/completions", content=body, timeout=60)
     error = response.json()["error"]
     assert response.status_code == 400 and says in error["message"]
     assert error["type"] == "invalid_request_error" and set(error) == {"message", "type", "param", "code"}
@@ -131,10 +137,10 @@ def test_a_conversation_longer_than_the_context_is_refused(url: str, stream: boo
 
 def test_other_paths_methods_models_and_sizes_are_refused(url: str) -> None:
     found = [
-        httpx.get(f"{url}/v1/nothing"),
-        httpx.get(f"{url}/v1/chat/completions"),
+        get(f"{url}/v1/nothing"),
+        get(f"{url}/v1/chat/completions"),
         post(url, model="gpt-4"),
-        httpx.post(f"{url}/v1/chat/completions", content=b"x" * 2_000_000),
+        httpx.post(f"{url}/v1/chat/completions", content=b"x" * 2_000_000, timeout=60),
     ]
     assert [response.status_code for response in found] == [404, 405, 404, 413]
     codes = [response.json()["error"]["code"] for response in found]
@@ -150,13 +156,13 @@ def test_many_clients_at_once_all_get_the_right_answer(url: str) -> None:
 def test_a_client_that_leaves_frees_its_place(url: str) -> None:
     body = {"messages": FRANCE, "stream": True, "temperature": 2, "max_tokens": 100}
     for _ in range(50):
-        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as response:
             assert response.status_code == 200
     assert post(url).json()["choices"][0]["message"]["content"] == "Paris."
 
 
 class ChattyEngine:
-    """A fake engine that makes a token each millisecond."""
+    """A fake engine that makes a token each millisecond, or as often as the machine lets it."""
 
     context, parallel = 64, 1
 
@@ -209,9 +215,9 @@ def test_an_answer_whose_reader_left_is_stopped() -> None:
     engine = SlowEngine()
     with serving(create_app(engine, "slow")) as url:
         body = {"messages": FRANCE, "stream": True}
-        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as response:
             next(response.iter_lines())
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not engine.stopped and time.monotonic() < deadline:
             time.sleep(0.02)
         assert engine.stopped
