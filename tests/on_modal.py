@@ -47,8 +47,7 @@ def an_executor(volume: str = "") -> Iterator[ModalExecutor]:
         yield executor
     finally:
         executor.close(cancel=True)
-        os.environ.clear()
-        os.environ.update(before)
+        put_back(before)
 
 
 @contextmanager
@@ -60,10 +59,17 @@ def a_trace() -> Iterator[Path]:
     try:
         yield folder / "trace"
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # who was cancelled may write there until it notices
 
 
-def until(look: Callable[[], object], seconds: float = 60.0) -> None:
+def put_back(environment: dict[str, str]) -> None:
+    """Make the environment what it was; what did not change is there all the time, for other threads read it."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+
+
+def until(look: Callable[[], object], seconds: float = 240.0) -> None:
     """Wait until `look` is true of something that the servicer does not see change."""
     deadline = time.monotonic() + seconds
     while not look():
@@ -122,7 +128,7 @@ class Home:
     def said(self, *words: str, code: int = 0) -> str:
         """All that a command says, which ends with `code`."""
         process = self.begin(*words)
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == code, out + err
         assert "Traceback" not in out + err
         return out + err

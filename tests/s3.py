@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from moto.server import ThreadedMotoServer
 
@@ -35,7 +38,13 @@ class S3:
         """Refuse every connection from now on."""
         self._server.stop()
 
-    def start_again(self) -> None:
-        """Answer at the same address as before; what it held is still there."""
-        self._server = ThreadedMotoServer(*self.address, verbose=False)
-        self._server.start()
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Refuse every connection meanwhile, though nobody else gets the port; what it held is still there afterwards."""
+        with socket.socket() as kept:
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.stop()
+            kept.bind(self.address)
+            yield
+            self._server = ThreadedMotoServer(*self.address, verbose=False)
+            self._server.start()

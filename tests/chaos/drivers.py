@@ -17,7 +17,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 CASE = "CORPUSMILL_CHAOS_CASE"
 PLAIN = "from pipeline.cli import main; main()"
-SECONDS = 180
+SECONDS = 600
 
 
 class Nursery:
@@ -89,7 +89,7 @@ class OnRay:
                 return kind
         return "driver" if pid == self.driver.pid else "other"
 
-    def gone(self, seconds: float = 30) -> dict[str, list[int]]:
+    def gone(self, seconds: float = 120) -> dict[str, list[int]]:
         """What is left of it after so many seconds; nothing, as it should be."""
         deadline = time.monotonic() + seconds
         self.driver.wait(SECONDS)

@@ -23,7 +23,8 @@ from pipeline.store import Store
 from stages.sources import Source
 from tests.chaos.drivers import PLAIN, ROOT
 from tests.chaos.storm import manifests
-from tests.executors.cluster import Cluster, why_not
+from tests.executors.bridge import why_not
+from tests.executors.cluster import Cluster
 from tests.executors.helpers import unfinished
 
 DAG, DIALS = "quickstart", ("steps=200", "depth=2")

@@ -25,6 +25,7 @@ from tests.chaos import faults
 from tests.chaos.dag import write_texts
 from tests.chaos.drivers import SECONDS, Nursery, OnRay
 from tests.chaos.report import Report
+from tests.on_modal import put_back
 from tests.s3 import S3
 
 STEPS = 60
@@ -72,8 +73,7 @@ class Storm:
         """End what was started, and leave the environment as it was."""
         self.nursery.close()
         self.server.stop()
-        os.environ.clear()
-        os.environ.update(self.before)
+        put_back(self.before)
 
     def _shares(self) -> dict[str, float]:
         can_mount = sys.platform == "linux" and os.geteuid() == 0
@@ -163,11 +163,10 @@ class Storm:
     def _cut_off(self, kill: Callable[[], None], mark: Path) -> None:
         """Take the server away in the middle of an upload, kill the driver a while later, and bring the server back."""
         if mark.exists():
-            self.server.stop()
-            Path(f"{mark}.gone").touch()
-            time.sleep(self.draw.uniform(0, 1))
-            kill()
-            self.server.start_again()
+            with self.server.away():
+                Path(f"{mark}.gone").touch()
+                time.sleep(self.draw.uniform(0, 1))
+                kill()
 
     def _count(self, store: str, place: str, how: str) -> bool:
         code = self.nursery.end()
@@ -184,10 +183,12 @@ class Storm:
         for _ in range(self.draw.randint(2, 4)):
             kind = self._turn(RAY_KINDS)
             wait, deadline = time.monotonic() + self.draw.uniform(0.3, 10), time.monotonic() + SECONDS
-            while running.driver.poll() is None and (time.monotonic() < wait or not at_work(store)):
+            found, live = dict[str, list[int]](), dict[str, float]()
+            while running.driver.poll() is None and not live:
                 assert time.monotonic() < deadline, f"{self.case}: no stage begins"
                 time.sleep(0.05)
-            found, live = running.processes(), at_work(store)
+                if time.monotonic() > wait and at_work(store):  # still, once all processes were found
+                    found, live = running.processes(), at_work(store)
             if running.driver.poll() is not None:
                 break
             if kind == "everything":
@@ -234,5 +235,14 @@ def at_work(store: str) -> dict[str, float]:
                 began.pop(event.label, None)
                 if event.data["state"] in ("started", "resumed"):
                     began[event.label] = event.time
-    commits = [path.stat().st_mtime for path in opened.local.glob(".partial/*/*/*/commits/*.json")]
-    return {label: max(now - max([at, *commits]), 0.0) for label, at in began.items()}
+    last = max(_commits(opened.local / ".partial"), default=0.0)
+    return {label: max(now - max(at, last), 0.0) for label, at in began.items()}
+
+
+def _commits(folder: Path) -> Iterator[float]:
+    """When each of the commits below `folder` was made, but for those that are swept meanwhile."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if place.endswith("/commits") and name.endswith(".json"):
+                with contextlib.suppress(FileNotFoundError):
+                    yield os.stat(f"{place}/{name}").st_mtime

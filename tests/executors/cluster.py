@@ -6,7 +6,6 @@ They have Python, what is installed and Ray, but no code of this project; the st
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import secrets
 import shutil
@@ -22,12 +21,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from infra.ray_executor import RayExecutor
+from tests.executors.bridge import a_bridge, ip
 from tests.executors.growing import FAKED, grows
 from tests.s3 import S3
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120
-ARRIVES_SECONDS = 0.3
+ARRIVES_SECONDS = 2.0
 """After which the store has what was sent to it."""
 CLIENT_PORT, PORT = 10001, 6379
 HIDDEN = ("pipeline", "stages", "infra", "dags", "tests", "bench")
@@ -39,7 +39,6 @@ PATIENCE = {
     "RAY_health_check_period_ms": "1000",  # a node that gives the head no answer five times is taken for dead
     "RAY_health_check_timeout_ms": "3000",
 }
-NUMBERS = itertools.count()
 OWN = ("PYTHONPATH", "COVERAGE_", "COV_", "AWS_", "RAY_")
 
 
@@ -126,13 +125,11 @@ class Wire:
     """A bridge, the driver's address on it, and the machines that have joined it; `hidden` is empty on each of them."""
 
     def __init__(self, hidden: Path) -> None:
-        number = next(NUMBERS)
-        self.name, self.net, self.hidden = f"cm{os.getpid()}{number}", f"10.{213 + number}.{os.getpid() % 250}", hidden
+        self.hidden, (self.name, self.net) = hidden, a_bridge()
         self.here = f"{self.net}.1"
         self.folder = Path(tempfile.mkdtemp(prefix="cn-", dir="/tmp"))
         (self.folder / "h").mkdir()
         self.machines: list[Machine] = []
-        ip("link", "add", self.name, "type", "bridge")
         ip("addr", "add", f"{self.here}/24", "dev", self.name)
         ip("link", "set", self.name, "up")
 
@@ -273,24 +270,3 @@ def title(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
-
-
-def ip(*words: str) -> None:
-    """Run the command `ip`."""
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-def why_not() -> str:
-    """Why this machine can have no network namespaces; empty where it can."""
-    if sys.platform != "linux" or os.geteuid() != 0 or not (shutil.which("ip") and shutil.which("unshare")):
-        return "network namespaces need Linux, root, and the commands ip and unshare"
-    name = f"cm-try-{os.getpid()}"
-    try:
-        ip("netns", "add", name)
-        ip("netns", "del", name)
-        ip("link", "add", name, "type", "bridge")
-        ip("link", "del", name)
-        subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=True, capture_output=True)
-    except subprocess.CalledProcessError as fault:
-        return f"no network namespace can be made: {fault.stderr.decode().strip()}"
-    return ""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.executors.cluster import Cluster, a_cluster, why_not
+from tests.executors.bridge import why_not
+from tests.executors.cluster import Cluster, a_cluster
 
 
 @pytest.fixture(scope="session")

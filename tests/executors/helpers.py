@@ -15,7 +15,7 @@ from pipeline.spent import Session
 from pipeline.store import Store
 from pipeline.stream import Follower
 
-SECONDS = 240
+SECONDS = 600
 
 
 class Hand:
@@ -43,6 +43,11 @@ class Hand:
         data = self.store.data(manifest)
         return " ".join(path.read_text() for path in sorted(data.iterdir()))
 
+    def done(self, label: str) -> list[int]:
+        """How many of its shards had been committed, each time that a stage told it."""
+        events = Follower(self.store, self.run, [label]).new()
+        return [event.data["done"] for event in events if event.kind == "progress"]
+
     def log(self, label: str) -> str:
         """What a stage wrote into its log, wherever it ran."""
         events = Follower(self.store, self.run, [label]).new()
@@ -53,7 +58,7 @@ def unfinished(store: Store, stage: str, committed: bool = False) -> bool:
     """Whether a session of `stage` has told of work beyond its last commit; with `committed`, one that had a commit before."""
     folder, accounts = f".partial/{stage}", list[Session]()
     for name in store.files.below(folder):
-        if "/spent/" in name:
+        if "/spent/" in name and name.endswith(".json"):
             with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
                 accounts.append(Session.model_validate_json(store.files.read(f"{folder}/{name}")))
     return any(one.lost.wall_seconds and (one.committed.wall_seconds or not committed) for one in accounts)

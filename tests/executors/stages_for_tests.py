@@ -11,12 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from string import ascii_letters
 
 from pipeline import Context, Field, Stage
 from pipeline.errors import SourceError
 from tests.pipeline.toys import Words
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 500.0
 
 
 class Meets(Stage[Words]):
@@ -33,14 +34,20 @@ class Meets(Stage[Words]):
 
 
 class Maps(Stage[Words]):
-    """Shards that take a moment each; with `together`, so many of them must run at the same time."""
+    """Shards that take a moment each; with `together`, so many of them must run at the same time.
+
+    With `gate`, all but the first `free` wait for that file; with `hurry`, they take no time once that file is there.
+    """
 
     name: str = Field(default="a", description="its own name")
     shards: int = Field(default=4, description="how many")
     seconds: float = Field(default=0.2, description="that each takes")
     place: str = Field(default="", description="folder in which the running shards show themselves")
     together: int = Field(default=1, description="how many must run at once, once")
-    trace: str = Field(default="", description="file to which each shard appends a letter")
+    trace: str = Field(default="", description="file to which each shard appends its letter as it begins")
+    gate: str = Field(default="", description="file that shards wait for")
+    free: int = Field(default=0, description="how many do not wait for it")
+    hurry: str = Field(default="", description="file that ends the moment which each takes")
 
     def run(self, out: Words, ctx: Context) -> None:
         ctx.map(self._shard, list(range(self.shards)))
@@ -49,21 +56,24 @@ class Maps(Stage[Words]):
         print(f"shard {index} of {self.name}")
         if self.trace:
             with open(self.trace, "a") as file:
-                file.write("x")
+                file.write(ascii_letters[index])
         if self.place:
             (Path(self.place) / f"{self.name}-{index}").touch()
             _until(lambda: len(list(Path(self.place).iterdir())) >= self.together)
-        time.sleep(self.seconds)
+        if index >= self.free:
+            _wait_for(self.gate)
+        _rest(self.seconds, self.hurry)
         (folder / f"{index:03d}.txt").write_text(self.name)
         return index
 
 
 class Spreads(Stage[Words]):
-    """A shard for each file of its input, which notes in `trace` the machine and its number, and takes a moment."""
+    """A shard for each file of its input, which notes in `trace` the machine and its number, waits for `gate`, and takes a moment."""
 
     words: Words
     seconds: float = Field(default=0.5, description="that each takes")
     trace: str = Field(default="", description="file to which each shard appends a line")
+    gate: str = Field(default="", description="file that shards wait for")
 
     def run(self, out: Words, ctx: Context) -> None:
         ctx.map(self._shard, [[number, path] for number, path in enumerate(sorted(self.words.path.iterdir()))])
@@ -75,6 +85,7 @@ class Spreads(Stage[Words]):
 
             with open(self.trace, "a") as file:
                 file.write(f"{ray.util.get_node_ip_address()} {number}\n")
+        _wait_for(self.gate)
         time.sleep(self.seconds)
         (folder / f"{number:03d}.txt").write_text(path.read_text().upper())
         return number
@@ -165,7 +176,6 @@ class Spans(Stage[Words]):
         deadline = time.monotonic() + self.seconds
         while Path(self.trace).read_text().split().count("begins") < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(0.2)  # the other has seen it too
         self._note("ends")
         (out.path / "spanned.txt").write_text(self.name)
 
@@ -220,15 +230,17 @@ class Sees(Stage[Words]):
 
 
 class Sits(Stage[Words]):
-    """Writes which types of accelerators the machine of the cluster has that it is on."""
+    """Writes which types of accelerators the machine of the cluster has that it is on, and stays there until `gate` is there."""
 
     seed: str = Field(default="", description="tells two of them apart")
+    gate: str = Field(default="", description="file that it waits for")
 
     def run(self, out: Words, ctx: Context) -> None:
         import ray
 
         here = ray.get_runtime_context().get_node_id()
         (has,) = [node["Resources"] for node in ray.nodes() if node["NodeID"] == here]
+        _wait_for(self.gate)
         (out.path / "has.txt").write_text(" ".join(sorted(name for name in has if name.startswith("accelerator_type"))))
 
 
@@ -248,6 +260,17 @@ def _rank() -> str:
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")
     assert int(os.environ["MASTER_PORT"]) > 0
     return ":".join(os.environ[name] for name in names)
+
+
+def _wait_for(gate: str) -> None:
+    _until(lambda: not gate or Path(gate).exists())
+
+
+def _rest(seconds: float, hurry: str) -> None:
+    """Let so many seconds pass, or what is left of them when the file `hurry` is there."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0 and not (hurry and Path(hurry).exists()):
+        time.sleep(min(left, 0.02) if hurry else left)
 
 
 def _until(true: Callable[[], bool]) -> None:

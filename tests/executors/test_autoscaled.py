@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.resources import Resources
 from pipeline.stream import Follower
-from tests.executors.cluster import Cluster, a_cluster, title, why_not
+from tests.executors.bridge import why_not
+from tests.executors.cluster import Cluster, a_cluster, title
 from tests.executors.helpers import SECONDS, Hand
 from tests.executors.stages_for_tests import Sits
 
@@ -85,19 +86,27 @@ def test_a_stage_that_needs_what_no_machine_has_gets_one_started_and_its_idle_ti
 
 
 def test_each_stage_gets_a_machine_with_its_type_of_gpu_and_one_of_no_such_type_waits(
-    hand: Hand, grows: Cluster
+    hand: Hand, grows: Cluster, tmp_path: Path
 ) -> None:
     """One after the other: each new machine unpacks the code anew, and these share one disk, below the feet of who works."""
+    gate = tmp_path / "gate"
     waits = hand.over(Sits(label="other", resources=Resources(gpu="H200")))["other"]
     known = {"h100": "H100", "A100-80GB": "A100"}
-    both = [hand.made(Sits(label=name, seed=name, resources=Resources(gpu=name))) for name in known]
+    stages = [Sits(label=name, seed=name, gate=str(gate), resources=Resources(gpu=name)) for name in known]
+    first = hand.over(stages[0])["h100"]
+    _until(lambda: any("1 H200 GPU (its GPUs are " in why for why in _waited(hand, "other")))
+    gate.touch()
+    both = [first.result(SECONDS), hand.made(stages[1])]
     assert [hand.text(made) for made in both] == [f"accelerator_type:{name}" for name in known.values()]
     _until(lambda: _machines(grows) == 0)
     assert not waits.done(), "and no other machine was taken for it"
-    said = [event.data["why"] for event in Follower(hand.store, hand.run, ["other"]).new()]
-    assert said[0].startswith("waiting for a machine with 1 CPU core and 1 H200 GPU")
-    assert any("1 H200 GPU (its GPUs are " in why for why in said), said
+    assert _waited(hand, "other")[0].startswith("waiting for a machine with 1 CPU core and 1 H200 GPU")
     assert all(made.idle.wall_seconds for made in both), "each was the first on its machine"
+
+
+def _waited(hand: Hand, label: str) -> list[str]:
+    """What a stage that waits has told that it waits for."""
+    return [event.data["why"] for event in Follower(hand.store, hand.run, [label]).new()]
 
 
 def _machines(grows: Cluster) -> int:

@@ -20,7 +20,7 @@ from pipeline.manifest import Manifest
 from tests.executors.helpers import SECONDS, Hand, words_in
 from tests.executors.stages_for_tests import DiesBetween, Maps, Misses, Spans, Stubborn, Tells
 from tests.on_modal import a_trace
-from tests.pipeline.toys import Join, Say, Slow, Upper
+from tests.pipeline.toys import Join, Say, Upper
 
 
 @pytest.fixture(params=["inline", "ray", pytest.param("modal", marks=[pytest.mark.slow, pytest.mark.elsewhere])])
@@ -127,7 +127,7 @@ def test_a_stage_runs_in_the_folder_of_the_run(hand: Hand) -> None:
 
 def test_independent_branches_run_at_once_where_the_executor_has_the_cores(hand: Hand, trace: Path) -> None:
     alone = hand.executor.name == "inline"
-    stages = [Spans(label=name, name=name, trace=str(trace), seconds=0.2 if alone else 60) for name in ("one", "two")]
+    stages = [Spans(label=name, name=name, trace=str(trace), seconds=0.2 if alone else 500) for name in ("one", "two")]
     assert hand.text(hand.made(Join(parts=tuple(stage.out for stage in stages)))) == "one two"
     in_turn, at_once = ["begins", "ends"] * 2, ["begins"] * 2 + ["ends"] * 2
     assert words_in(trace).split() == (in_turn if alone else at_once)
@@ -156,15 +156,25 @@ def test_a_killed_stage_goes_on_from_its_commits(hand: Hand, trace: Path) -> Non
 
 
 def test_a_stage_is_held_to_its_limit_of_time_and_keeps_its_commits(hand: Hand, trace: Path) -> None:
-    stage = Stubborn(trace=str(trace), resources=Resources(minutes=0.01 if hand.executor.name == "inline" else 0.05))
-    for _ in range(2):
-        with pytest.raises(StageFailed, match=r"'stubborn' ran longer than its limit of 0.0[15] minutes"):
-            hand.made(stage)
-    assert words_in(trace) == "first" and not hand.store.of_stage("stubborn")
+    """A machine that has much else to do may not come to the first commit in time: then it gets more."""
+    limits = iter((0.01 if hand.executor.name == "inline" else 0.05, 0.2, 1))
+
+    def is_held_to(minutes: float) -> None:
+        with pytest.raises(StageFailed, match=f"'stubborn' ran longer than its limit of {minutes:g} minutes"):
+            hand.made(Stubborn(trace=str(trace), resources=Resources(minutes=minutes)))
+
+    limit = 0.0
+    while 1 not in hand.done("stubborn"):
+        is_held_to(limit := next(limits))
+    said = words_in(trace)
+    is_held_to(limit)
+    assert words_in(trace) == said and not hand.store.of_stage("stubborn")
 
 
 def test_a_run_that_is_asked_to_stop_does_so_at_the_next_commit(hand: Hand, trace: Path) -> None:
-    stage = Slow(words=tuple("abcdefghij"), trace=str(trace))
+    """Left alone, it would take a quarter of a minute and more."""
+    hurry = trace.with_name("hurry")
+    stage = Maps(shards=30, seconds=2, trace=str(trace), hurry=str(hurry))
 
     def ask() -> None:
         while not trace.exists():
@@ -173,10 +183,11 @@ def test_a_run_that_is_asked_to_stop_does_so_at_the_next_commit(hand: Hand, trac
 
     threading.Thread(target=ask, daemon=True).start()
     futures = hand.over(Upper(words=stage.out))
-    for label in ("slow", "upper"):
-        with pytest.raises(Stopped, match="stage 'slow' was stopped: enough was spent"):
+    for label in ("maps", "upper"):
+        with pytest.raises(Stopped, match="stage 'maps' was stopped: enough was spent"):
             futures[label].result(SECONDS)
-    assert not hand.store.of_stage("slow")
+    assert not hand.store.of_stage("maps")
+    hurry.touch()
     again = Hand(hand.executor, hand.root, "another")
-    assert again.text(again.made(stage)) == " ".join("abcdefghij")
-    assert len(words_in(trace)) <= 14, "of what was committed nothing was made again"
+    assert again.text(again.made(stage)) == " ".join("a" * 30)
+    assert again.done("maps")[0] == hand.done("maps")[-1] >= 1, "of what was committed nothing was made again"
