@@ -21,7 +21,8 @@ OBJECT_STORE_BYTES = 80 * 2**20
 """Just above Ray's least: data travels through the store, never through Ray's."""
 LONGEST_FOLDER = 40
 """Characters that Ray's folder may have: it adds up to 64 for its sockets, whose names end at 104 on macOS."""
-CLOSE_SECONDS = 20.0
+CLOSE_SECONDS = 120.0
+"""That the keeper may take to end all: 11 s where nothing ends by itself, longer on a busy machine. Without it they would stay."""
 START_SECONDS = (100.0, 300.0)
 """That each try may take: Ray is ready in 4 to 11 s on two idle cores, Ray Serve in 10 to 20; now and then it never is."""
 
