@@ -105,7 +105,7 @@ class Home:
     def said(self, *words: str, code: int = 0) -> str:
         """All that a command says, which ends with `code`."""
         process = self.begin(*words)
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == code, out + err
         assert "Traceback" not in out + err
         return out + err

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -38,12 +40,13 @@ class Call:
 
 @dataclass
 class Fault:
-    """What a test asked for: the next `times` calls of an RPC are delayed, and fail when a status is given."""
+    """What a test asked for: the next `times` calls of an RPC are delayed, until it is `over` at most, and fail when a status is given."""
 
     rpc: str
     times: int
     status: Status | None = None
     seconds: float = 0.0
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def methods() -> dict[str, Handler]:
@@ -101,7 +104,8 @@ class Wire:
     async def _fault(self, name: str) -> None:
         for fault in [one for one in self.state.faults if one.rpc == name and one.times > 0]:
             fault.times -= 1
-            await asyncio.sleep(fault.seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(fault.over.wait(), fault.seconds if fault.seconds < math.inf else None)
             if fault.status is not None:
                 raise GRPCError(fault.status, "a fault that the test asked for")
 

@@ -90,11 +90,11 @@ class Service:
         return [call.request for call in self.calls if call.name == rpc]
 
     def preempt(self, function: str = "", graceful: bool = False) -> int:
-        """Take the machine from the running containers (of a function), at once or with Modal's interrupt; answers how many."""
+        """Take the machine from the containers (of a function) that work, at once or with Modal's interrupt; answers how many."""
         end = self._workspace.containers.interrupt if graceful else self._workspace.containers.kill
 
         async def take() -> int:
-            taken = [one for one in self.started(function) if one.running and one.inputs]
+            taken = [one for one in self.started(function) if one.running and not one.stopping and one.works]
             for one in taken:
                 end(one, "preempted")
             return len(taken)
@@ -115,6 +115,17 @@ class Service:
     def slow(self, rpc: str, seconds: float, times: int = 1) -> None:
         """Let the next calls of an RPC take longer."""
         self.state.faults.append(Fault(rpc, times, None, seconds))
+
+    @contextmanager
+    def held(self, rpc: str) -> Iterator[None]:
+        """Let every call of an RPC wait meanwhile; those whose client is gone by then are never answered."""
+        fault = Fault(rpc, 10**9, None, float("inf"))
+        self.state.faults.append(fault)
+        try:
+            yield
+        finally:
+            fault.times = 0
+            self._loop.call_soon_threadsafe(fault.over.set)
 
     def lose_client(self) -> None:
         """Every client has been silent for too long: apps that live for one end, detached ones go on."""

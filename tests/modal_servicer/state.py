@@ -152,6 +152,11 @@ class Container:
         return not self.ended_at
 
     @property
+    def works(self) -> bool:
+        """True while it has an input in hand."""
+        return any(one.status == "running" and one.container is self for one in self.inputs.values())
+
+    @property
     def seconds(self) -> float:
         """For how long it has been paid."""
         return (self.ended_at or time.time()) - self.created_at
