@@ -16,6 +16,7 @@ from pipeline.driver import DRIVER, HANDLE, Handle
 from pipeline.manifest import Manifest
 from pipeline.store import Store
 from tests.executors.helpers import SECONDS, words_in
+from tests.modal_servicer.rpc import Call
 from tests.modal_servicer.service import Service
 from tests.on_modal import Home, a_trace, until, why_not
 
@@ -154,11 +155,15 @@ def test_a_driver_that_is_killed_between_starting_the_next_and_writing_it_down_d
     tmp_path: Path, modal_service: Service
 ) -> None:
     home, letters = Home(tmp_path, modal_service, DAG, CORPUSMILL_MODAL_TRY_SECONDS=TRY), ascii_letters[:36]
+
+    def starts_the_next(call: Call) -> bool:
+        function = modal_service.state.function(call.request.function_id)  # type: ignore[attr-defined]
+        return call.container is not None and function.definition.function_name == "drive"
+
     with a_trace() as trace:
-        run = home.detached("words", f"trace={trace}", f"letters={letters}")
-        until(lambda: len(words_in(trace)) >= 2)
-        far = Store(home.store.read(Handle, f".runs/{run}/{HANDLE}").store)
-        with modal_service.held("FunctionMap"):  # the call by which it starts the next
+        with modal_service.held("FunctionMap", starts_the_next):
+            run = home.detached("words", f"trace={trace}", f"letters={letters}")
+            far = Store(home.store.read(Handle, f".runs/{run}/{HANDLE}").store)
             until(lambda: far.files.exists(f".runs/{run}/drivers/000001-next.json"))
             assert modal_service.preempt("drive") == 1
         said = home.said("attach", run, "--tracker", "none")

@@ -40,13 +40,15 @@ class Call:
 
 @dataclass
 class Fault:
-    """What a test asked for: the next `times` calls of an RPC are delayed, until it is `over` at most, and fail when a status is given."""
+    """What a test asked for: the next `times` calls of an RPC, of those that `where` names, are delayed, until it is `over` at most, and
+    fail when a status is given."""
 
     rpc: str
     times: int
     status: Status | None = None
     seconds: float = 0.0
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    where: Callable[[Call], bool] = lambda call: True
 
 
 def methods() -> dict[str, Handler]:
@@ -76,7 +78,7 @@ class Wire:
             self.state.calls.append(call)
             try:
                 self._admit(stream)
-                await self._fault(name)
+                await self._fault(call)
                 await self._answer(name, method, request, stream)
             except GRPCError as error:
                 call.status = error.status.name
@@ -101,8 +103,8 @@ class Wire:
         if self.container is None and (metadata.get(TOKEN_ID), metadata.get(TOKEN_SECRET)) != self.state.token:
             raise GRPCError(Status.UNAUTHENTICATED, "Token ID or secret is wrong")
 
-    async def _fault(self, name: str) -> None:
-        for fault in [one for one in self.state.faults if one.rpc == name and one.times > 0]:
+    async def _fault(self, call: Call) -> None:
+        for fault in [one for one in self.state.faults if one.rpc == call.name and one.times > 0 and one.where(call)]:
             fault.times -= 1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(fault.over.wait(), fault.seconds if fault.seconds < math.inf else None)

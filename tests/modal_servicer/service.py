@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import modal
 from grpclib import Status
 
-from tests.modal_servicer.rpc import Fault
+from tests.modal_servicer.rpc import Call, Fault
 from tests.modal_servicer.state import Container, Unmodelled
 from tests.modal_servicer.workspace import Workspace
 
@@ -117,9 +117,9 @@ class Service:
         self.state.faults.append(Fault(rpc, times, None, seconds))
 
     @contextmanager
-    def held(self, rpc: str) -> Iterator[None]:
-        """Let every call of an RPC wait meanwhile; those whose client is gone by then are never answered."""
-        fault = Fault(rpc, 10**9, None, float("inf"))
+    def held(self, rpc: str, where: Callable[[Call], bool]) -> Iterator[None]:
+        """Let calls of an RPC that `where` names wait meanwhile; those whose client is gone by then are never answered."""
+        fault = Fault(rpc, 10**9, None, float("inf"), where=where)
         self.state.faults.append(fault)
         try:
             yield
