@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
-import math
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -40,15 +38,21 @@ class Call:
 
 @dataclass
 class Fault:
-    """What a test asked for: the next `times` calls of an RPC, of those that `where` names, are delayed, until it is `over` at most, and
-    fail when a status is given."""
+    """What a test asked for: the next `times` calls of an RPC are delayed, and fail when a status is given."""
 
     rpc: str
     times: int
     status: Status | None = None
     seconds: float = 0.0
+
+
+@dataclass
+class Hold:
+    """What a test asked for: the calls of an RPC that `where` names wait until it is `over`."""
+
+    rpc: str
+    where: Callable[[Call], bool]
     over: asyncio.Event = field(default_factory=asyncio.Event)
-    where: Callable[[Call], bool] = lambda call: True
 
 
 def methods() -> dict[str, Handler]:
@@ -78,7 +82,9 @@ class Wire:
             self.state.calls.append(call)
             try:
                 self._admit(stream)
-                await self._fault(call)
+                await self._fault(name)
+                for hold in [one for one in self.state.holds if one.rpc == name and one.where(call)]:
+                    await hold.over.wait()
                 await self._answer(name, method, request, stream)
             except GRPCError as error:
                 call.status = error.status.name
@@ -103,11 +109,10 @@ class Wire:
         if self.container is None and (metadata.get(TOKEN_ID), metadata.get(TOKEN_SECRET)) != self.state.token:
             raise GRPCError(Status.UNAUTHENTICATED, "Token ID or secret is wrong")
 
-    async def _fault(self, call: Call) -> None:
-        for fault in [one for one in self.state.faults if one.rpc == call.name and one.times > 0 and one.where(call)]:
+    async def _fault(self, name: str) -> None:
+        for fault in [one for one in self.state.faults if one.rpc == name and one.times > 0]:
             fault.times -= 1
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(fault.over.wait(), fault.seconds if fault.seconds < math.inf else None)
+            await asyncio.sleep(fault.seconds)
             if fault.status is not None:
                 raise GRPCError(fault.status, "a fault that the test asked for")
 

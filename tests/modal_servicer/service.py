@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import modal
 from grpclib import Status
 
-from tests.modal_servicer.rpc import Call, Fault
+from tests.modal_servicer.rpc import Call, Fault, Hold
 from tests.modal_servicer.state import Container, Unmodelled
 from tests.modal_servicer.workspace import Workspace
 
@@ -119,13 +119,13 @@ class Service:
     @contextmanager
     def held(self, rpc: str, where: Callable[[Call], bool]) -> Iterator[None]:
         """Let calls of an RPC that `where` names wait meanwhile; those whose client is gone by then are never answered."""
-        fault = Fault(rpc, 10**9, None, float("inf"), where=where)
-        self.state.faults.append(fault)
+        hold = Hold(rpc, where)
+        self.state.holds.append(hold)
         try:
             yield
         finally:
-            fault.times = 0
-            self._loop.call_soon_threadsafe(fault.over.set)
+            self.state.holds.remove(hold)
+            self._loop.call_soon_threadsafe(hold.over.set)
 
     def lose_client(self) -> None:
         """Every client has been silent for too long: apps that live for one end, detached ones go on."""
