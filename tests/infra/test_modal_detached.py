@@ -161,11 +161,12 @@ def test_a_driver_that_is_killed_between_starting_the_next_and_writing_it_down_d
         return call.container is not None and function.definition.function_name == "drive"
 
     with a_trace() as trace:
-        with modal_service.held("FunctionMap", starts_the_next):
+        with modal_service.held("FunctionMap", starts_the_next) as held:
             run = home.detached("words", f"trace={trace}", f"letters={letters}")
-            far = Store(home.store.read(Handle, f".runs/{run}/{HANDLE}").store)
-            until(lambda: far.files.exists(f".runs/{run}/drivers/000001-next.json"))
+            modal_service.wait(lambda: held)
             assert modal_service.preempt("drive") == 1
+        far = Store(home.store.read(Handle, f".runs/{run}/{HANDLE}").store)
+        assert far.files.exists(f".runs/{run}/drivers/000001-next.json"), "it had written down that its turn is over"
         said = home.said("attach", run, "--tracker", "none")
         assert "4 finished" in said and "hands out the jobs there" in said
         assert words_in(trace) == letters, "nothing was lost, and nothing made twice"

@@ -48,10 +48,11 @@ class Fault:
 
 @dataclass
 class Hold:
-    """What a test asked for: the calls of an RPC that `where` names wait until it is `over`."""
+    """What a test asked for: the calls of an RPC that `where` names wait until it is `over`; those that do are `calls`."""
 
     rpc: str
     where: Callable[[Call], bool]
+    calls: list[Call] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -84,6 +85,8 @@ class Wire:
                 self._admit(stream)
                 await self._fault(name)
                 for hold in [one for one in self.state.holds if one.rpc == name and one.where(call)]:
+                    hold.calls.append(call)
+                    self.state.pulse.beat()
                     await hold.over.wait()
                 await self._answer(name, method, request, stream)
             except GRPCError as error:

@@ -117,12 +117,12 @@ class Service:
         self.state.faults.append(Fault(rpc, times, None, seconds))
 
     @contextmanager
-    def held(self, rpc: str, where: Callable[[Call], bool]) -> Iterator[None]:
-        """Let calls of an RPC that `where` names wait meanwhile; those whose client is gone by then are never answered."""
+    def held(self, rpc: str, where: Callable[[Call], bool]) -> Iterator[list[Call]]:
+        """Let calls of an RPC that `where` names wait meanwhile, and show them; whoever is gone by then is never answered."""
         hold = Hold(rpc, where)
         self.state.holds.append(hold)
         try:
-            yield
+            yield hold.calls
         finally:
             self.state.holds.remove(hold)
             self._loop.call_soon_threadsafe(hold.over.set)
