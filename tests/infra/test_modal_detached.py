@@ -31,6 +31,9 @@ def words(*, trace: str = "", letters: str = "abcdef") -> Dag:
     first = Slow(words=tuple(letters), trace=trace, label="first")
     return Dag(Upper(words=first.out), Upper(words=Say(words=("beside",)).out, label="beside", limit=9))
 
+def long(*, trace: str = "") -> Dag:  # minutes: on no machine has it ended before it is stopped
+    return words(trace=trace, letters="".join(chr(number) for number in range(0x4E00, 0x4E00 + 640)))
+
 def held(*, trace: str = "") -> Dag:
     first = Held(words=tuple("abcdef"), first=2, trace=trace, gate=f"{trace}-gate", label="first")
     return Dag(Upper(words=first.out), Upper(words=Say(words=("beside",)).out, label="beside", limit=9))
@@ -38,8 +41,6 @@ def held(*, trace: str = "") -> Dag:
 def folded(*, trace: str = "", count: int = 20) -> Dag:
     return fold(count=count, trace=trace)
 """
-LONG = "abcdefgh" * 80
-"""Letters that a stage says for minutes, so that on no machine it has ended before it is stopped."""
 TRY = "16"
 """Seconds of a container: after half of them a job is handed over, with as many left for that."""
 THERE_AND_BACK = """
@@ -87,7 +88,7 @@ def test_a_detached_run_survives_who_began_it_and_who_follows_it(home: Home, mod
 
 def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
-        run = home.detached("words", f"trace={trace}", f"letters={LONG}")
+        run = home.detached("long", f"trace={trace}")
         until(lambda: len(words_in(trace)) >= 2)
         assert "stopped" in home.said("attach", run, "--stop")
         assert "stopped" in home.said("show", run).split("ended")[1].split("\n")[0]
@@ -99,7 +100,7 @@ def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_se
 
 def test_a_run_whose_app_is_stopped_is_written_down_as_stopped(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
-        run = home.detached("words", f"trace={trace}", f"letters={LONG}")
+        run = home.detached("long", f"trace={trace}")
         until(lambda: len(words_in(trace)) >= 2)
         app = home.store.read(Handle, f".runs/{run}/{HANDLE}").words["app"]
         assert f"run {run} is stopped" in home.said("infra", "modal", "stop", app)
@@ -180,7 +181,7 @@ def test_what_a_driver_had_begun_that_is_gone_is_ended_by_who_attaches(home: Hom
     import modal
 
     with a_trace() as trace:
-        run = home.detached("words", f"trace={trace}", f"letters={LONG}")
+        run = home.detached("long", f"trace={trace}")
         until(lambda: len(words_in(trace)) >= 2)
         call = home.store.read(Handle, f".runs/{run}/{HANDLE}").words["call"]
         modal.FunctionCall.from_id(call).cancel(terminate_containers=True)
@@ -228,9 +229,8 @@ def test_ctrl_c_ends_a_run_that_is_driven_from_here_and_all_that_it_spends(home:
     with a_trace() as trace:
         words = [
             "run",
-            "mine.py:words",
+            "mine.py:long",
             f"trace={trace}",
-            f"letters={LONG}",
             "--on",
             "modal",
             "--tracker",
