@@ -21,8 +21,8 @@ OBJECT_STORE_BYTES = 80 * 2**20
 """Just above Ray's least: data travels through the store, never through Ray's."""
 LONGEST_FOLDER = 40
 """Characters that Ray's folder may have: it adds up to 64 for its sockets, whose names end at 104 on macOS."""
-CLOSE_SECONDS = 120.0
-"""That the keeper may take to end all: 11 s where nothing ends by itself, longer on a busy machine. Without it they would stay."""
+CLOSE_SECONDS = 60.0
+"""That a keeper may take to end what it keeps, which has 11 s on a machine that has nothing else to do: who kills it leaves that behind."""
 START_SECONDS = (100.0, 300.0)
 """That each try may take: Ray is ready in 4 to 11 s on two idle cores, Ray Serve in 10 to 20; now and then it never is."""
 
