@@ -5,6 +5,7 @@ Manifests are never removed. What is dropped says so before its first byte goes,
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -184,9 +185,10 @@ def _stale(store: Store, since: float) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
     here = store.local / ".partial"
     for attempt in sorted(path for path in here.glob("*/*/*") if path.is_dir()):
-        files = digest.files_below(attempt)
-        if max(path.stat().st_ctime for path in (attempt, *files)) < since:
-            found[attempt.relative_to(here).as_posix()] = sum(path.stat().st_size for path in files)
+        with contextlib.suppress(FileNotFoundError):  # somebody works there, and what was listed has gone
+            files = digest.files_below(attempt)
+            if max(path.stat().st_ctime for path in (attempt, *files)) < since:
+                found[attempt.relative_to(here).as_posix()] = sum(path.stat().st_size for path in files)
     if not store.files.remote:
         return {place: size for place, size in found.items() if not is_held(store.local / _lease(place))}
     from pipeline.depot import began

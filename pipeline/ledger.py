@@ -100,11 +100,12 @@ def account(store: Store, run: str) -> Account | str:
     begun = _read(store, RunRecord, f".runs/{run}/run.json", complaints)
     if begun is None:
         return complaints[0] if complaints else f"{store.url}/.runs/{run} has no run.json: it was cut short as it began"
+    held = _is_held(store, run)  # asked before its end is: who lets go of a run has written that down
     end = _read(store, EndRecord, f".runs/{run}/end.json", complaints)
     telling = {one.label for one in chunks.sessions(store.files, run)}
     told = {label: _Told(store, run, label, complaints, label in telling) for label in (*begun.stages, DRIVER)}
     last = end.ended if end else max([begun.started, *(one.last for one in told.values())])
-    life = _life(store, run, last, complaints) if end is None else "killed"
+    life = _life(store, run, last, held, complaints) if end is None else "killed"
     stages = {label: _stage(label, drawn, told[label], end, life) for label, drawn in begun.stages.items()}
     if life not in OPEN:
         stages = {label: _published(store, run, label, one, told[label].first) for label, one in stages.items()}
@@ -168,18 +169,22 @@ def attempts(store: Store, run: str) -> dict[str, str]:
     return planned | {label: f"{begun.stages[label].stage}/{place}" for label, place in made.items() if place}
 
 
-def _life(store: Store, run: str, last: float, complaints: list[str]) -> Ended:
-    """What of a run without an end is known; it was heard of `last` at that time.
+def _is_held(store: Store, run: str) -> bool:
+    """Whether a process of this machine drives the run, or follows it."""
+    return any(is_held(store.logs(run).with_name(name)) for name in ("lease", "attached"))
+
+
+def _life(store: Store, run: str, last: float, held: bool, complaints: list[str]) -> Ended:
+    """What of a run without an end is known; it was heard of `last` at that time, and `held` before its end was asked for.
 
     The beat of a driver elsewhere comes into the store where that is its own, else with whoever follows it.
     """
-    silent, records = time.time() - last, store.logs(run).parent
+    silent = time.time() - last
     handle = _read(store, Handle, f".runs/{run}/{HANDLE}", complaints)
     if handle is None:
-        lease = records / "lease"
-        alive = is_held(lease) if lease.exists() else silent < UNHEARD_SECONDS
+        alive = held if store.logs(run).with_name("lease").exists() else silent < UNHEARD_SECONDS
         return "running" if alive else "killed"
-    if silent < SILENT_SECONDS or is_held(records / "attached"):
+    if silent < SILENT_SECONDS or held:
         return "running"
     waits = handle.store != store.url or store.files.exists(f".runs/{run}/{REST}")
     return "detached" if waits else "killed"

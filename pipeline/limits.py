@@ -65,15 +65,17 @@ class Limits:
             yield
             return
         before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.setitimer(signal.ITIMER_REAL, self._minutes * 60)
         try:
-            yield
+            signal.setitimer(signal.ITIMER_REAL, self._minutes * 60)
+            try:
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)  # it may have gone off just now, and is heard here
         except KeyboardInterrupt:  # what everything that waits knows to end at, Ray's C++ among it, and no Exception
             if time.monotonic() < self._deadline:
                 raise
             raise overdue(self._label, self._minutes) from None
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import Dag, StoreError, UsageError, care, ledger
+from pipeline import Dag, StoreError, UsageError, care, digest, ledger
 from pipeline.catalogue import everything, find_artifact
 from pipeline.keeping import dropped, pin, pins
 from pipeline.lease import held
@@ -184,6 +184,19 @@ def test_scratch_of_long_ago_goes_and_that_which_is_held_stays(root: Path) -> No
         assert scratch.exists()
     swept(root)
     assert not scratch.exists()
+
+
+def test_scratch_that_changes_while_it_is_looked_at_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute(root, Dag(Fails(words=Say().out)))
+    below = digest.files_below
+
+    def working(folder: Path) -> list[Path]:
+        found = below(folder)
+        found[0].unlink()
+        return found
+
+    monkeypatch.setattr(digest, "files_below", working)
+    assert care.survey(Store(str(root)), 30, now=LATER).partials == {}
 
 
 def test_events_of_long_ago_go_and_the_accounts_stay(root: Path) -> None:

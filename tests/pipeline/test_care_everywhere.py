@@ -15,10 +15,9 @@ from pipeline.catalogue import everything, find, find_artifact
 from pipeline.executor import Inline
 from pipeline.keeping import pin
 from pipeline.manifest import Manifest
-from pipeline.object_lease import kept
 from pipeline.run import run
 from pipeline.store import Store, place_of
-from tests.pipeline.objects import files
+from tests.pipeline.objects import files, renewed
 from tests.pipeline.test_care import LATER, data, register, swept
 from tests.pipeline.test_ledger import execute
 from tests.pipeline.toys import Fails, Join, Say, Upper, line
@@ -92,7 +91,7 @@ def test_on_s3_scratch_of_long_ago_goes_unless_somebody_renews_its_lease(s3_url:
     run(Dag(Fails(words=Say().out)), store, name="line", dials={}, executor=Inline)
     (scratch,) = {name.rpartition("/spent/")[0] for name in files(s3_url).below(".partial") if "/spent/" in name}
     assert care.survey(store, 30).partials == {}
-    with kept(store.files, f".partial/{scratch.rpartition('/')[0]}/lease"):
+    with renewed(store.files, f".partial/{scratch.rpartition('/')[0]}/lease"):  # type: ignore[arg-type]
         assert care.survey(store, 30, now=LATER).partials == {}
     assert list(care.survey(store, 30, now=LATER).partials) == [scratch]
     care.sweep(store, care.survey(store, 30, now=LATER))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -64,10 +65,18 @@ def test_a_module_that_appears_later_is_found(project: Write, tmp_path: Path) ->
     assert names(stage) == ["work/late.py:x", "work/mine.py:Mine"]
 
 
+def changed_at(root: Path, time_ns: int) -> None:
+    """Let all at and below `root` have been changed at that time."""
+    for path in (root, *root.rglob("*")):
+        os.utime(path, ns=(time_ns, time_ns))
+
+
 def test_the_cache_is_written_once_and_a_broken_one_is_ignored(project: Write, tmp_path: Path) -> None:
     stage = project(
         "work.mine", **PACKAGE, work__mine="from work import first\nclass Mine:\n    def run(self): first()\n"
     )
+    # what is fresh is read, and noted, once more when it has rested
+    changed_at(tmp_path / "root", time.time_ns() - 2 * RACY_NS)
     record = code_record(stage)
     kept = sorted((tmp_path / "cache" / "corpusmill").iterdir())
     assert [path.suffix for path in kept] == [".json"] * len(kept)
@@ -141,10 +150,11 @@ def test_a_file_inside_a_package_that_is_run_by_its_path_finds_its_package(proje
 def test_a_file_that_was_read_while_fresh_is_trusted_once_it_has_rested(
     project: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = project("mine", mine="class Mine: pass\n")
+    stage, now = project("mine", mine="class Mine: pass\n"), time.time_ns()
+    changed_at(tmp_path / "root", now)
+    monkeypatch.setattr(time, "time_ns", lambda: now)
     before = code_record(stage)
     kept = {path.name: path.read_text() for path in (tmp_path / "cache" / "corpusmill").iterdir()}
-    now = time.time_ns()
     monkeypatch.setattr(time, "time_ns", lambda: now + 2 * RACY_NS)
     assert code_record(stage) == before
     monkeypatch.setattr(code_files, "_digest", lambda path: pytest.fail("read again"))

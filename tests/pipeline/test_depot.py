@@ -18,7 +18,8 @@ from pipeline.digest import of_file
 from pipeline.lease import Busy
 from pipeline.object_lease import Lease, kept
 from pipeline.workspace import Workspace
-from tests.pipeline.objects import files
+from tests.pipeline.objects import files, renewed
+from tests.pipeline.test_ledger import until
 
 
 def test_the_lease_of_a_process_that_is_gone_is_taken_at_once(s3_url: str) -> None:
@@ -48,20 +49,8 @@ def test_who_is_not_to_wait_is_told_as_soon_as_the_holder_is_known_to_live(s3_ur
 
     with kept(store, "lease"), pytest.raises(Busy), kept(store, "lease", refuse):
         pass  # a process of this machine is seen to live at once
-    elsewhere, counts = ["another boot", "pid:[1]", 1, "1"], iter(range(1000))
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(0.1):
-            store.replace("lease", json.dumps({"holder": "x", "count": next(counts), "process": elsewhere}).encode())
-
-    thread = threading.Thread(target=renew)
-    thread.start()
-    time.sleep(0.3)
-    with pytest.raises(Busy), kept(store, "lease", refuse):
+    with renewed(store, "lease"), pytest.raises(Busy), kept(store, "lease", refuse):
         pass
-    over.set()
-    thread.join()
 
 
 def test_a_lease_that_is_renewed_is_never_taken(s3_url: str) -> None:
@@ -69,8 +58,8 @@ def test_a_lease_that_is_renewed_is_never_taken(s3_url: str) -> None:
     with kept(store, "lease"):
         other = Lease(store, "lease")
         seen = store.read("lease")
-        time.sleep(1.0)
-        assert store.read("lease") != seen and not other._is_ours()
+        until(lambda: store.read("lease") != seen)
+        assert not other._is_ours()
 
 
 def test_a_holder_that_was_taken_for_dead_stops_at_its_next_commit_and_spoils_nothing(
@@ -82,10 +71,12 @@ def test_a_holder_that_was_taken_for_dead_stops_at_its_next_commit_and_spoils_no
         space = Workspace(tmp_path / "late", late)
         (space.data / "one").write_text("late")
         space.commit(space.data / "one", value=1)
-        store.replace(".partial/say/k/lease", b'{"holder": "another"}')
-        deadline = time.monotonic() + 10
-        while not first._lost and time.monotonic() < deadline:
-            time.sleep(0.05)
+
+        def taken() -> bool:  # once more, where a renewal was on its way
+            store.replace(".partial/say/k/lease", b'{"holder": "another"}')
+            return first._lost
+
+        until(taken)
         (space.data / "two").write_text("too late")
         with pytest.raises(StoreError, match="another run has taken say/k over"):
             space.commit(space.data / "two")

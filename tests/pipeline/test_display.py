@@ -19,13 +19,26 @@ from pipeline.plan import plan
 from pipeline.request import Request
 from pipeline.run import run
 from pipeline.store import Store
-from tests.pipeline.toys import Fails, Join, Say, Slow, Upper, line
+from tests.pipeline.toys import Fails, Held, Join, Say, Slow, Upper, line
 
 ESCAPE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
 
 
+BAR = re.compile(r"held.*━.*[1-4]/4.*shards")
+
+
 class Terminal(io.StringIO):
-    """A terminal that keeps all that was written to it."""
+    """A terminal that keeps all that was written to it; the file `gate` is there once it has shown the bar of a stage at work."""
+
+    def __init__(self, gate: Path | None = None) -> None:
+        super().__init__()
+        self._gate = gate
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self._gate and BAR.search(self.getvalue()):
+            self._gate.touch()
+        return written
 
     def isatty(self) -> bool:
         return True
@@ -70,6 +83,11 @@ def watched(dag: AnyDag, root: Path, stream: io.StringIO, **options: object) -> 
     return outcome
 
 
+def at_work(folder: Path) -> AnyDag:
+    """A stage that is not done before the gate of a terminal is there."""
+    return Dag(Held(words=tuple("abcd"), gate=str(folder / "gate")))
+
+
 def told(*events: tuple[float, str, dict[str, object]]) -> list[str]:
     """The lines that events of the stage `pretrain`, at these seconds, make where there is no terminal."""
     stream = io.StringIO()
@@ -79,7 +97,10 @@ def told(*events: tuple[float, str, dict[str, object]]) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def test_a_run_without_a_terminal_shows_the_plan_its_stages_and_the_end(tmp_path: Path) -> None:
+def test_a_run_without_a_terminal_shows_the_plan_its_stages_and_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.display.QUIET_SECONDS", 3600.0)  # however slow this machine is
     stream = io.StringIO()
     watched(line(), tmp_path, stream)
     shown = stream.getvalue().splitlines()
@@ -176,11 +197,11 @@ def test_a_stage_that_goes_on_or_waits_says_so_and_logs_are_silent() -> None:
 
 
 def test_a_terminal_shows_bars_and_is_left_with_lines_alone(tmp_path: Path) -> None:
-    stream = Terminal()
-    watched(Dag(Slow(words=tuple("abcd"))), tmp_path, stream)
-    assert "starting" in stream.getvalue() and re.search(r"slow.*━.*[1-4]/4.*shards", stream.getvalue())
+    stream = Terminal(tmp_path / "gate")
+    watched(at_work(tmp_path), tmp_path, stream)
+    assert "starting" in stream.getvalue() and BAR.search(stream.getvalue())
     left = [row for row in stream.screen() if row]
-    assert [row.split()[0] for row in left] == ["stage", "slow", "0", "✓", "stage", "slow", "toys:"]
+    assert [row.split()[0] for row in left] == ["stage", "held", "0", "✓", "stage", "held", "toys:"]
     assert "━" not in "".join(left) and "starting" not in "".join(left)
     assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h"), "the cursor is shown again"
     assert "\x1b[32m✓\x1b[0m" in stream.getvalue()
@@ -206,11 +227,12 @@ def test_lines_go_above_the_bars_of_what_still_runs(tmp_path: Path) -> None:
 
 def test_no_color_is_respected_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    stream = Terminal()
-    watched(Dag(Slow(words=tuple("abc"))), tmp_path, stream)
+    stream = Terminal(tmp_path / "gate")
+    watched(at_work(tmp_path), tmp_path, stream)
+    assert "━" in stream.getvalue()
     colours = {code for code, letter in ESCAPE.findall(stream.getvalue()) if letter == "m"}
     assert not [code for code in colours for part in code.split(";") if part and 30 <= int(part) <= 107]
-    assert [row.split()[0] for row in stream.screen() if row] == ["stage", "slow", "0", "✓", "stage", "slow", "toys:"]
+    assert [row.split()[0] for row in stream.screen() if row] == ["stage", "held", "0", "✓", "stage", "held", "toys:"]
 
 
 def test_the_plan_says_what_to_expect_and_counts_what_is_unknown(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline import Dag, UsageError, ledger
 from pipeline.catalogue import everything, find, find_artifact
 from pipeline.compare import artifacts
 from pipeline.executor import Inline
+from pipeline.lease import held
 from pipeline.ledger import Account
 from pipeline.ledger_lines import runs_table
 from pipeline.manifest import Manifest
@@ -82,13 +83,14 @@ def test_a_failed_run_names_the_fault_and_what_was_lost_to_it(tmp_path: Path) ->
     assert one.lost.wall_seconds == one.stages["fails"].lost.wall_seconds
 
 
-def driver(root: Path) -> subprocess.Popen[bytes]:
+def driver(root: Path, trace: Path) -> subprocess.Popen[bytes]:
     script = f"""
 from pathlib import Path
 from pipeline import Dag
 from tests.pipeline.test_ledger import execute
 from tests.pipeline.toys import Breathes, Say, Upper
-execute(Path({str(root)!r}), Dag(Upper(words=Breathes(words=("a", "b"), seconds=(0.2, 30)).out)), "slow")
+slow = Breathes(words=("a", "b"), seconds=(0.2, 600), trace={str(trace)!r})
+execute(Path({str(root)!r}), Dag(Upper(words=slow.out)), "slow")
 """
     return subprocess.Popen([sys.executable, "-c", script])
 
@@ -101,12 +103,16 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_a_run_is_running_until_it_is_killed_and_what_it_lost_is_read_from_its_events(tmp_path: Path) -> None:
-    with driver(tmp_path) as process:
-        until(lambda: bool(list(tmp_path.rglob("breathed-4.5"))))
-        (name,) = ledger.runs(Store(str(tmp_path)))
-        during = account(tmp_path, name)
-        process.send_signal(signal.SIGKILL)
-    after = account(tmp_path, name)
+    root, trace, began = tmp_path / "store", tmp_path / "trace", time.monotonic()
+    with driver(root, trace) as process:
+        try:
+            until(lambda: trace.exists() and trace.read_text() == "ab")  # what came of the first word is committed
+            (name,), least = ledger.runs(Store(str(root))), max(time.monotonic() - began, BEAT_SECONDS)
+            until(lambda: account(root, name).cost.wall_seconds > least)  # and a beat has told of it
+            during = account(root, name)
+        finally:
+            process.kill()
+    after = account(root, name)
     assert (during.ended, during.stages["breathes"].state, during.stages["upper"].state) == (
         "running",
         "running",
@@ -117,8 +123,26 @@ def test_a_run_is_running_until_it_is_killed_and_what_it_lost_is_read_from_its_e
         "killed",
         "not begun",
     )
-    assert during.cost.wall_seconds >= BEAT_SECONDS and during.lost.wall_seconds == 0, "it may still come to something"
+    assert during.cost.wall_seconds > least and during.lost.wall_seconds == 0, "it may still come to something"
     assert 0 < after.lost.wall_seconds < after.cost.wall_seconds
+
+
+def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, store, driving = execute(tmp_path, line()), Store(str(tmp_path)), ExitStack()
+    store.files.remove(f".runs/{name}/{ledger.SETTLED}")
+    driving.enter_context(held(store.logs(name).with_name("lease")))
+    read = store.files.read
+
+    def ends(asked: str) -> bytes:
+        if asked.endswith("/end.json"):
+            driving.close()
+            raise FileNotFoundError
+        return read(asked)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.files, "read", ends)
+        during = ledger.account(store, name)
+    assert isinstance(during, Account) and during.ended == "running" and account(tmp_path, name).ended == "done"
 
 
 @pytest.fixture(scope="module")

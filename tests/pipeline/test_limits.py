@@ -6,10 +6,11 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from pipeline import Context, Resources, Stage, StageFailed
+from pipeline import Context, Resources, Stage, StageFailed, limits
 from pipeline.errors import Stopped
 from pipeline.job import Job
 from pipeline.limits import Limits
@@ -17,7 +18,8 @@ from pipeline.manifest import Manifest
 from pipeline.store import Store
 from pipeline.workspace import Workspace
 from tests.executors.stages_for_tests import Stubborn
-from tests.pipeline.toys import Say, Slow, Words
+from tests.pipeline.test_ledger import until
+from tests.pipeline.toys import Held, Say, Slow, Words
 
 
 def execute(stage: Stage[Words], root: Path, run: str) -> Manifest:
@@ -25,21 +27,22 @@ def execute(stage: Stage[Words], root: Path, run: str) -> Manifest:
 
 
 def test_a_stage_that_is_asked_to_stop_does_so_at_its_next_commit_and_another_run_goes_on(tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    stage, store = Slow(words=("a", "b", "c", "d"), trace=str(trace)), Store(str(tmp_path / "store"))
+    trace, gate = tmp_path / "trace", tmp_path / "gate"
+    stage = Held(words=("a", "b", "c", "d"), trace=str(trace), gate=str(gate))
+    store = Store(str(tmp_path / "store"))
 
     def ask() -> None:
-        while not trace.exists():
-            time.sleep(0.01)
+        until(trace.exists)
         store.ask_stop("first", "the spend has reached $2.00", "somebody")
+        gate.touch()
 
     asking = threading.Thread(target=ask)
     asking.start()
-    with pytest.raises(Stopped, match=r"stage 'slow' was stopped: the spend has reached \$2.00\n.*go on") as raised:
+    with pytest.raises(Stopped, match=r"stage 'held' was stopped: the spend has reached \$2.00\n.*go on") as raised:
         execute(stage, tmp_path / "store", "first")
     asking.join()
     said = trace.read_text()
-    assert raised.value.exit_code == 3 and said in ("a", "ab") and not store.of_stage("slow")
+    assert raised.value.exit_code == 3 and said in ("a", "ab") and not store.of_stage("held")
     execute(stage, tmp_path / "store", "second")
     assert trace.read_text() == "abcd", "what was committed was not made again"
 
@@ -55,17 +58,17 @@ def test_no_stage_begins_once_its_run_was_asked_to_stop(tmp_path: Path) -> None:
 
 
 def test_who_was_asked_to_stop_does_not_wait_for_another_run_either(tmp_path: Path) -> None:
-    trace, store = tmp_path / "trace", tmp_path / "store"
-    stage = Slow(words=tuple("abcdefgh"), trace=str(trace))
+    trace, store, gate = tmp_path / "trace", tmp_path / "store", tmp_path / "gate"
+    stage = Held(words=("a", "b"), trace=str(trace), gate=str(gate))
     first = threading.Thread(target=execute, args=(stage, store, "first"))
     first.start()
-    while not trace.exists():
-        time.sleep(0.01)
+    until(trace.exists)
     Store(str(store)).ask_stop("second", "enough", "somebody")
     with pytest.raises(Stopped):
         execute(stage, store, "second")
-    assert first.is_alive()
+    gate.touch()
     first.join()
+    assert trace.read_text() == "ab", "the other run was not done before"
 
 
 def test_what_is_there_already_is_given_even_by_a_run_that_was_asked_to_stop(tmp_path: Path) -> None:
@@ -90,8 +93,13 @@ def test_a_commit_of_a_file_is_a_place_to_stop_as_well(tmp_path: Path) -> None:
     assert looks == [1]
 
 
-@pytest.mark.parametrize(("root", "looks"), [("memory://stops", 1), ("local", 50)])
-def test_a_remote_store_is_asked_at_most_once_a_second(tmp_path: Path, root: str, looks: int) -> None:
+@pytest.mark.parametrize(("root", "looks"), [("memory://", 1), ("", 50)])
+def test_a_remote_store_is_asked_at_most_once_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, looks: int
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
     class Counts(Store):
         asked = 0
 
@@ -99,29 +107,49 @@ def test_a_remote_store_is_asked_at_most_once_a_second(tmp_path: Path, root: str
             self.asked += 1
             return super().stop_asked(run)
 
-    store = Counts(root if "://" in root else str(tmp_path))
+    store = Counts(f"{root}{tmp_path}")
     watch = Limits(store, "run", "say")
     for _ in range(50):
         watch.look()
     assert store.asked == looks
     if looks == 1:
         store.ask_stop("run", "enough", "somebody")
-        time.sleep(1)
+        now[0] += limits.LOOK_SECONDS - 0.1
+        watch.look()
+        now[0] += 0.1
         with pytest.raises(Stopped):
             watch.look()
 
 
 def test_a_stage_that_takes_too_long_is_ended_whatever_it_catches_and_keeps_its_commits(tmp_path: Path) -> None:
     trace, before = tmp_path / "trace", signal.getsignal(signal.SIGALRM)
-    stage = Stubborn(trace=str(trace), resources=Resources(minutes=0.005))
-    began = time.monotonic()
-    with pytest.raises(StageFailed, match="'stubborn' ran longer than its limit of 0.005 minutes") as raised:
-        execute(stage, tmp_path / "store", "first")
-    assert "raise resources.minutes" in raised.value.mend and time.monotonic() - began < 5
-    assert signal.getsignal(signal.SIGALRM) == before and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    for minutes in (0.005, 0.05, 0.5):  # until its first shard is committed within the limit
+        stage = Stubborn(trace=str(trace), resources=Resources(minutes=minutes))
+        with pytest.raises(StageFailed, match=f"'stubborn' ran longer than its limit of {minutes} minutes") as raised:
+            execute(stage, tmp_path / "store", f"{minutes}")
+        assert "raise resources.minutes" in raised.value.mend
+        assert signal.getsignal(signal.SIGALRM) == before and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+        if list((tmp_path / "store" / ".partial").glob("stubborn/*/*/commits/*.json")):
+            break
+    said = trace.read_text()
     with pytest.raises(StageFailed, match="ran longer"):
-        execute(stage, tmp_path / "store", "second")
-    assert trace.read_text() == "first", "its first shard had been committed"
+        execute(stage, tmp_path / "store", "again")
+    assert trace.read_text() == said, "its first shard had been committed"
+
+
+def test_a_limit_that_passes_as_the_stage_ends_is_no_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, set_timer = signal.getsignal(signal.SIGALRM), signal.setitimer
+
+    def late(which: int, seconds: float) -> None:
+        if not seconds:
+            time.sleep(0.1)  # the alarm goes off before it is put off
+        set_timer(which, seconds)
+
+    monkeypatch.setattr(signal, "setitimer", late)
+    watch = Limits(Store(str(tmp_path)), "run", "say", 0.001)
+    with pytest.raises(StageFailed, match="ran longer"), watch.timed():
+        pass
+    assert signal.getsignal(signal.SIGALRM) == before
 
 
 def test_outside_the_main_thread_a_limit_holds_at_the_next_commit(tmp_path: Path) -> None:
@@ -140,6 +168,6 @@ def test_outside_the_main_thread_a_limit_holds_at_the_next_commit(tmp_path: Path
 
 
 def test_a_ctrl_c_within_the_limit_is_not_taken_for_its_end(tmp_path: Path) -> None:
-    limits = Limits(Store(str(tmp_path)), "run", "say", 1)
-    with pytest.raises(KeyboardInterrupt), limits.timed():
+    watch = Limits(Store(str(tmp_path)), "run", "say", 1)
+    with pytest.raises(KeyboardInterrupt), watch.timed():
         raise KeyboardInterrupt
