@@ -17,10 +17,11 @@ from infra.ends import failed
 from infra.modal_faults import explained
 from infra.modal_limits import gpu_of, handed_over, longest
 from infra.modal_names import BUSY, ONWARD, volume_of
-from pipeline.errors import AGAIN, CorpusmillError, StageFailed
+from pipeline.errors import AGAIN, CorpusmillError, StageFailed, StoreError
 from pipeline.job import Job
-from pipeline.limits import overdue
+from pipeline.limits import overdue, stopped
 from pipeline.resources import Resources
+from pipeline.store import Store
 
 BUSY_SECONDS = 2.0
 POLL_SECONDS = 10.0
@@ -62,9 +63,14 @@ class Calls:
         self._flying: set[Any] = set()
 
     def made(self, job: Job, parents: Sequence[str], noted: Noted = nowhere, known: str = "") -> str:
-        """The end of `job`, given those of its parents. `known` is a call of it that was spawned before."""
+        """The end of `job`, given those of its parents. `known` is a call of it that was spawned before.
+
+        Nothing is spawned once the run was asked to stop: no machine is rented to be told so.
+        """
         asked, died = Resources.model_validate(job.resources), 0
         while not self._over.is_set():
+            if not known and (why := _stop_asked(job)):
+                return failed(stopped(job.label, why))
             try:
                 with (
                     explained(f"could not run stage {job.label!r}"),
@@ -86,7 +92,7 @@ class Calls:
                     return failed(_stuck(job.label))
             elif isinstance(end, _Died):
                 died += 1
-                if died > asked.retries:
+                if died > asked.retries and not _stop_asked(job):  # who stops a run ends its calls
                     return failed(end.told(job.label))
             elif end != ONWARD:
                 return str(end)
@@ -169,6 +175,13 @@ class _Died:
             f"stage {label!r}: its worker process died each time it was tried ({self._said})",
             mend=f"was its memory enough? Resources(memory_gib=…); {AGAIN}",
         )
+
+
+def _stop_asked(job: Job) -> str:
+    """Why the run of a job was asked to stop; empty while nobody did, or the store does not tell."""
+    with contextlib.suppress(StoreError):  # the job itself meets what is wrong with the store
+        return Store(job.store).stop_asked(job.run)
+    return ""
 
 
 def _stuck(label: str) -> StageFailed:

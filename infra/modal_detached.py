@@ -9,14 +9,15 @@ import contextlib
 import hashlib
 import json
 import sys
+from collections.abc import Iterable
 
 from infra import modal_prices
+from infra import modal_turns as turns
 from infra.modal_app import DRIVER, app
 from infra.modal_desk import MIB, shipped_for, there
 from infra.modal_faults import explained
 from infra.modal_image import Shipped
 from infra.modal_names import NAME, needs_secret, secrets, volume_name, volume_of
-from infra.modal_turns import in_hand
 from pipeline.carrying import Carrier, Told
 from pipeline.detached import GRAPH, Graph
 from pipeline.driver import Handle
@@ -118,7 +119,7 @@ def over(handle: Handle, far: Store) -> str:
 
 
 def _last_call(handle: Handle, far: Store) -> str:
-    return in_hand(far, _run(handle)) or handle.words["call"]
+    return turns.in_hand(far, _run(handle)) or handle.words["call"]
 
 
 def _run(handle: Handle) -> str:
@@ -126,13 +127,19 @@ def _run(handle: Handle) -> str:
 
 
 def cancel(handle: Handle, far: Store) -> None:
-    """End the driver, then the calls that it has spawned, with the containers that they run in."""
+    """End the drivers, then the calls that they have spawned, with the containers that they run in.
+
+    A driver that is to follow may be unknown yet: it finds that the run was asked to stop, or has its end.
+    """
     import modal
 
     run = _run(handle)
-    calls = [_last_call(handle, far)]
-    for name in far.files.children(f".runs/{run}/calls"):
-        calls.append(str(json.loads(far.files.read(f".runs/{run}/calls/{name}"))["call"]))
-    for call in calls:
-        with contextlib.suppress(CorpusmillError), explained():
-            modal.FunctionCall.from_id(call).cancel(terminate_containers=True)
+
+    def end(calls: Iterable[str]) -> None:
+        for call in dict.fromkeys(calls):
+            with contextlib.suppress(CorpusmillError), explained():
+                modal.FunctionCall.from_id(call).cancel(terminate_containers=True)
+
+    end([handle.words["call"], *turns.calls(far, run)])
+    names = far.files.children(f".runs/{run}/calls")
+    end(str(json.loads(far.files.read(f".runs/{run}/calls/{name}"))["call"]) for name in names)

@@ -44,6 +44,12 @@ class Turn:
         self._files.replace(following, _said(start()))
 
 
+def calls(far: Store, run: str) -> list[str]:
+    """The calls of all drivers of a run that are known: of those that drove, drive, and are to drive."""
+    names = far.files.children(f".runs/{run}/drivers")
+    return [call for name in names if (call := _call(far.files.read(f".runs/{run}/drivers/{name}")))]
+
+
 def in_hand(far: Store, run: str) -> str:
     """The call to ask of a run: of the driver whose turn it is, or of the one that is to follow it; empty where none has begun."""
     names = far.files.children(f".runs/{run}/drivers")

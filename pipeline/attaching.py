@@ -52,7 +52,7 @@ def attach(
     with held(store.logs(run).with_name("attached")):  # of two who follow on this machine, one brings what was made
         if observer:
             observer.planned(plan, ())
-        teller = Teller(list(trackers()), outcome.warnings, partial(again, store, run))
+        teller = Teller(list(trackers()), outcome.warnings, partial(again, store, [run]))
         teller.say("start", record)
         mirror = Mirror(carrier, run).start() if carrier else None
         try:
@@ -71,7 +71,7 @@ def attach(
         finally:
             if mirror:
                 mirror.close()
-        _settle(store, run, outcome, record, teller)
+        _settle(store, run, carrier, outcome, record, teller)
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -105,7 +105,7 @@ def _stopped(store: Store, run: str, carrier: Carrier | None, why: str) -> None:
     states |= {label: end.state for label, end in ends.items()}
     faults = {label: end.fault for label, end in ends.items() if end.fault}
     faults |= {label: f"stage {label!r} was stopped: {why}" for label in record.stages if label not in {*made, *ends}}
-    _end(store, run, states, made, faults)
+    _end(store, run, carrier, states, made, faults)
 
 
 def _read(store: Store, run: str) -> tuple[RunRecord, Handle, Plan]:
@@ -178,7 +178,8 @@ def _follow(
                 with contextlib.suppress(StoreError):
                     mirror.look()
             told(label, end)
-        if over and not new and (last or (dead := dead + 1) >= DEAD_LOOKS):
+        dead = dead + 1 if over and not new else 0
+        if (last and dead) or dead >= DEAD_LOOKS:
             break
         if not new:
             time.sleep(LOOK_SECONDS)
@@ -195,20 +196,30 @@ def _follow(
             told(label, End(state="failed", fault=fault))
 
 
-def _settle(store: Store, run: str, outcome: Outcome, record: RunRecord, teller: Teller) -> None:
+def _settle(
+    store: Store, run: str, carrier: Carrier | None, outcome: Outcome, record: RunRecord, teller: Teller
+) -> None:
     """Write down here how it ended, unless somebody did."""
     from pipeline.rendering import refresh
 
     outcome.warnings += refresh(store, outcome.manifests.values())
     faults = {label: str(fault) for label, fault in outcome.faults.items()}
     with contextlib.suppress(CorpusmillError):
-        outcome.costs = _end(store, run, outcome.states, outcome.manifests, faults)
+        outcome.costs = _end(store, run, carrier, outcome.states, outcome.manifests, faults)
     teller.close(verdict([outcome.states.get(label, "stopped") for label in record.stages]))
 
 
 def _end(
-    store: Store, run: str, states: Mapping[str, State], made: Mapping[str, Manifest], faults: Mapping[str, str]
-) -> dict[str, Cost]:
-    """Write down how a run ended, unless somebody did; what it spent. Raises StoreError."""
-    note_over(store, run, states, {label: place_of(one) for label, one in made.items()}, faults)
+    store: Store, run: str, carrier: Carrier | None, states: Mapping[str, State], made: Mapping[str, Manifest],
+    faults: Mapping[str, str],
+) -> dict[str, Cost]:  # fmt: skip
+    """Write down how a run ended, unless somebody did, also where a driver that is still to begin looks; what it spent.
+
+    Raises StoreError.
+    """
+    attempts = {label: place_of(one) for label, one in made.items()}
+    note_over(store, run, states, attempts, faults)
+    if carrier:
+        with contextlib.suppress(StoreError):
+            note_over(carrier.there, run, states, attempts, faults)
     return ledger.settle(store, run)

@@ -155,7 +155,8 @@ def run(
         seen.append(Display(name))
         outcome = _watched(drawn, Store(store), values, tracker, request, seen[0])
     if outcome.detached:
-        return cli_attach.told(outcome.run, store, [one.label for one in outcome.left if not one.away])
+        named = dag if ".py" in dag and drawn.summary and not (only or start or until) else ""
+        return cli_attach.told(outcome.run, store, named, [one.label for one in outcome.left if not one.away])
     if outcome.stopped:
         why = next(fault.message for fault in outcome.faults.values() if isinstance(fault, Stopped))
         raise DecisionNeeded(f"{why}; what was committed is kept", mend=f"raise the limit, then run again: {again()}")

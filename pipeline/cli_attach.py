@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,25 +11,29 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli_options import DEFAULT_STORE, StoreRoot, TrackerName
-from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped
+from pipeline.errors import CorpusmillError, DecisionNeeded, Stopped, UsageError
 
 if TYPE_CHECKING:
-    from pipeline.outcome import Outcome
+    from pipeline.dag import Dag
     from pipeline.tracker import RunRecord
 
 
-def told(run: str, store: str, rest: Sequence[str]) -> None:
-    """Say of a run that it goes on by itself, how to follow it, and that the stages `rest` are made then."""
-    again = _command(run, store)
+def told(run: str, store: str, dag: str, rest: Sequence[str]) -> None:
+    """Say of a run that it goes on by itself, how to follow it, and that the stages `rest` are made then.
+
+    `dag` is the file of its dag, where that has something to say at the end.
+    """
     print(f"run {run} goes on by itself, whatever becomes of this machine")
-    print(f"  to follow it, and bring what it makes:  {again}")
-    print(f"  to stop it, and what it spends:         {again} --stop")
+    print(f"  to follow it, and bring what it makes:  {_command(run, store, dag)}")
+    print(f"  to stop it, and what it spends:         {_command(run, store)} --stop")
     if rest:
         print(f"  made here, by whoever follows it to its end: {', '.join(rest)}")
 
 
-def _command(run: str, store: str) -> str:
-    return shlex.join(["corpusmill", "attach", run, *(["--store", store] if store != DEFAULT_STORE else [])])
+def _command(run: str, store: str, dag: str = "") -> str:
+    given = {"--dag": dag, "--store": store if store != DEFAULT_STORE else ""}
+    options = [word for option, value in given.items() if value for word in (option, value)]
+    return shlex.join(["corpusmill", "attach", run, *options])
 
 
 def attach(
@@ -39,6 +44,10 @@ def attach(
     stop: Annotated[
         bool, typer.Option("--stop", help="end it, and all that it spends; what was committed is kept")
     ] = False,
+    dag: Annotated[
+        str,
+        typer.Option(metavar="FILE:FUNCTION", help="its dag, if in a file of yours: tell what that says at the end"),
+    ] = "",
     tracker: TrackerName = "mlflow",
 ) -> None:
     """Follow a detached run until it ends, and bring here what it makes. Ctrl-C leaves it, and it goes on."""
@@ -60,6 +69,7 @@ def attach(
         print(f"run {found} is stopped; what was committed is kept")
         return
     begun = record(opened, found)
+    drawn = drawn_of(begun, dag) if begun else None
     display = Display(begun.dag if begun else found)
     try:
         outcome = attaching.attach(
@@ -67,7 +77,7 @@ def attach(
         )
     except KeyboardInterrupt:
         display.close()
-        print(f"left; run {found} goes on. To follow it again: {_command(found, store)}", file=sys.stderr)
+        print(f"left; run {found} goes on. To follow it again: {_command(found, store, dag)}", file=sys.stderr)
         sys.exit(130)
     finally:
         display.close()
@@ -76,23 +86,35 @@ def attach(
         why = next(fault.message for fault in outcome.faults.values() if isinstance(fault, Stopped))
         raise DecisionNeeded(
             f"{why}; what was committed is kept",
-            mend="run the same command as before to go on, with a limit that is not spent",
+            mend="to go on, run the same command as before; where a limit stopped it, with one that is not spent",
         )
     if not outcome.ok:
         raise CorpusmillError("some stages have no artifact", mend="mend what is wrong, then run it again")
-    for line in summary(begun, outcome) if begun else []:
+    for line in drawn.summary(outcome) if drawn and drawn.summary else []:
         print(line)
 
 
-def summary(begun: RunRecord, outcome: Outcome) -> list[str]:
-    """What a dag of dags/ says at the end of its run; of a file of one's own the record does not tell where it lies."""
-    from pipeline.loading import find, names
+def drawn_of(begun: RunRecord, dag: str) -> Dag | None:
+    """The whole dag of a run, drawn anew with its dials: that of dags/ by its name on record, or `dag` as a person names it.
 
-    if begun.only or begun.dag not in names():
-        return []
+    None where that is not known, or of which a part was run: no file is loaded because a record names it. Raises
+    CorpusmillError for a `dag` that cannot be drawn, or is another.
+    """
+    from pipeline.loading import load, names
+
+    if begun.only or not (dag or begun.dag in names()):
+        return None
     try:
-        drawn = find(begun.dag)(**begun.dials)
-    except (CorpusmillError, TypeError, ValueError):  # it was edited since
-        return []
-    same = set(drawn.stages) == set(begun.stages)
-    return drawn.summary(outcome) if drawn.summary and same else []
+        _, drawn, _ = load(dag or begun.dag, [f"{dial}={json.dumps(value)}" for dial, value in begun.dials.items()])
+    except CorpusmillError:
+        if dag:
+            raise
+        return None  # it was edited since
+    made = {label: stage.stage_name() for label, stage in drawn.stages.items()}
+    if made == {label: one.stage for label, one in begun.stages.items()}:
+        return drawn
+    if dag:
+        raise UsageError(
+            f"{dag} is not what run {begun.run} was drawn from", mend="name its own dag, or leave --dag out"
+        )
+    return None

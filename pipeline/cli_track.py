@@ -37,6 +37,7 @@ def track(
     from pipeline.replay import is_live, whole
     from pipeline.store import Store
     from pipeline.tables import table
+    from pipeline.telling import again
 
     if bool(runs) == everything:
         raise UsageError("track is given runs, or --all", mend="corpusmill runs lists the runs")
@@ -59,10 +60,8 @@ def track(
     header = ["run", "dag", "ended", "stages", "events", "told", ""]
     print("\n".join(table(header, rows, right=(3, 4))) if rows else f"nothing to tell in {opened.url}")
     if faults:
-        again = "--all" if everything else " ".join(faults)
-        raise CorpusmillError(
-            f"{len(faults)} of {len(rows)} could not be told", mend=f"again: corpusmill track {again}"
-        )
+        command = again(opened, ["--all"] if everything else faults, tracker)
+        raise CorpusmillError(f"{len(faults)} of {len(rows)} could not be told", mend=f"again: {command}")
 
 
 def _named(store: Store, names: Sequence[str]) -> list[Named]:

@@ -5,7 +5,7 @@
     .runs/<run>/{run.json, plan.json, detached.json}  written where it began: what it is, and who has it in hand
     .runs/<run>/rest.json                             what is made there, once the rest has come (pipeline.parting)
     <far>/.runs/<run>/graph.json                      what the driver was handed
-    <far>/.runs/<run>/end.json                        how it ended
+    <far>/.runs/<run>/end.json                        how it ended, by its driver, or who stopped it or gave it up: it is driven no more
     {.,<far>}/.runs/<run>/ends/<label>.json           how each stage ended that was made here or there, as it ends
 
 `far` is the store as the driver sees it, which may be the same one.

@@ -50,7 +50,7 @@ class Limits:
             self._looked = time.monotonic()
             why = self._store.stop_asked(self._run)
         if why:
-            raise Stopped(f"stage {self._label!r} was stopped: {why}", mend="run again to go on from its last commit")
+            raise stopped(self._label, why)
         self._beyond()
 
     @contextmanager
@@ -77,6 +77,11 @@ class Limits:
             raise overdue(self._label, self._minutes) from None
         finally:
             signal.signal(signal.SIGALRM, before)
+
+
+def stopped(label: str, why: str) -> Stopped:
+    """That a stage was asked to stop, and why."""
+    return Stopped(f"stage {label!r} was stopped: {why}", mend="run again to go on from its last commit")
 
 
 def overdue(label: str, minutes: float) -> StageFailed:

@@ -128,7 +128,7 @@ class _Driver:
         outcome.run = (
             f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{int(now % 1 * 1000):03d}{uuid.uuid4().hex[:3]}"
         )
-        self.teller = Teller(trackers, outcome.warnings, partial(again, store, outcome.run))
+        self.teller = Teller(trackers, outcome.warnings, partial(again, store, [outcome.run]))
         self.name, self.dials = name, dials
         self.told: dict[str, str] = {}
 

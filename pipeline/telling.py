@@ -9,7 +9,7 @@ import queue
 import shlex
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from textwrap import shorten
 from typing import Any
 
@@ -24,9 +24,9 @@ MOST = 100_000
 """Calls that may wait to be told; a tracker so far behind is given up, before it takes the memory of the stages."""
 
 
-def again(store: Store, run: str, tracker: str) -> str:
-    """The command that tells `tracker` of a run once more."""
-    words = ["corpusmill", "track", run, "--store", store.url]
+def again(store: Store, runs: Sequence[str], tracker: str) -> str:
+    """The command that tells `tracker` of runs once more."""
+    words = ["corpusmill", "track", *runs, "--store", store.url]
     return shlex.join(words if tracker == "mlflow" else [*words, "--tracker", tracker])
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.store import Store
     from tests.executors.helpers import Hand
     from tests.modal_servicer.service import Service
+    from tests.modal_servicer.state import FunctionCall
 
 SEEN_BY_ALL = Path("/dev/shm")
 """What a container of the servicer's has in common with this machine, in folders named cm-…: traces are written there."""
@@ -79,6 +80,22 @@ def carrier_of(executor: ModalExecutor, hand: Hand) -> Carrier:
     found = desk.carrier(hand.store.url)
     assert found is not None
     return found
+
+
+def drives(service: Service, function: str, app: str) -> bool:
+    """Whether a function is that which drives the runs of an app."""
+    one = service.state.functions[function]
+    return service.state.apps[one.app].name == app and one.definition.function_name == "drive"
+
+
+def spawning(service: Service, app: str) -> int:
+    """How many calls of the driver of an app were asked for, whether they are made already or not."""
+    return sum(drives(service, asked.function_id, app) for asked in service.asked("FunctionMap"))
+
+
+def drivers(service: Service, app: str) -> list[FunctionCall]:
+    """The calls of the drivers of an app, in order."""
+    return [call for call in service.state.function_calls.values() if drives(service, call.function.id, app)]
 
 
 class Home:

@@ -80,7 +80,7 @@ def test_a_server_that_is_down_is_one_warning_and_track_says_what_it_could_not_t
     assert warning.endswith(f"; to record it later: corpusmill track {run} --store {tmp_path}")
     again = corpusmill("track", "--all", "--store", str(tmp_path), **down)
     assert again.returncode == 1 and again.stderr == (
-        "error: 1 of 1 could not be told\n  → again: corpusmill track --all\n"
+        f"error: 1 of 1 could not be told\n  → again: corpusmill track --all --store {tmp_path}\n"
     )
 
 

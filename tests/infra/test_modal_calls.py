@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.ends import fault_in
 from infra.modal_calls import Calls
-from infra.modal_turns import Turn, in_hand
+from infra.modal_turns import Turn, calls, in_hand
+from pipeline import Resources
+from pipeline.errors import Stopped
 from pipeline.job import Job
 from pipeline.store import Store
 from tests.pipeline.toys import Say
@@ -52,6 +56,27 @@ def test_a_call_that_is_spawned_while_its_driver_hands_over_goes_on_and_one_that
     assert (noted, function.cancelled) == (["fc-1"], verb == "cancel")
 
 
+@pytest.mark.parametrize("known", ["", "fc-0"], ids=["it was not spawned", "its call was ended"])
+def test_of_a_run_that_was_asked_to_stop_no_job_is_called_again(
+    known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import modal
+
+    class Ended(Spawning):
+        def get(self, timeout: float) -> Any:
+            raise modal.exception.RemoteError("Input was cancelled by user")
+
+    function, noted, job = (
+        Ended(),
+        list[str](),
+        Job.of(Say(resources=Resources(retries=0)), [], run="r", store=str(tmp_path)),
+    )
+    monkeypatch.setattr(modal.FunctionCall, "from_id", lambda call: function)
+    Store(str(tmp_path)).ask_stop("r", "ann stopped it", "ann")
+    fault = fault_in(Calls(lambda: function).made(job, [], noted.append, known))
+    assert isinstance(fault, Stopped) and "ann stopped it" in fault.message and not noted
+
+
 def test_a_call_is_waited_for_no_longer_than_its_driver_lives() -> None:
     function, until = Spawning(), time.monotonic() + 0.3
     assert "it was stopped" in Calls(lambda: function, until).made(Job.of(Say(), [], run="r", store="s"), [])
@@ -76,3 +101,4 @@ def test_drivers_take_turns_and_one_that_is_started_again_drives_only_while_it_i
     assert in_hand(store, "r") == "fc-3"
     assert second.taken("fc-2") and not second.taken("fc-3"), "of two the first that begins"
     assert not first.taken("fc-1") and in_hand(store, "r") == "fc-2"
+    assert sorted(calls(store, "r")) == ["fc-1", "fc-2", "fc-3"], "all are to be ended where the run is stopped"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from string import ascii_letters
 
@@ -29,7 +28,9 @@ from tests.pipeline.toys import Held, Say, Slow, Upper
 
 def words(*, trace: str = "", letters: str = "abcdef") -> Dag:
     first = Slow(words=tuple(letters), trace=trace, label="first")
-    return Dag(Upper(words=first.out), Upper(words=Say(words=("beside",)).out, label="beside", limit=9))
+    capitals = Upper(words=first.out)
+    beside = Upper(words=Say(words=("beside",)).out, label="beside", limit=9)
+    return Dag(capitals, beside, summary=lambda outcome: [f"it reads {outcome.data('upper').joinpath('upper.txt').read_text()}"])
 
 def long(*, trace: str = "") -> Dag:  # minutes: on no machine has it ended before it is stopped
     return words(trace=trace, letters="".join(chr(number) for number in range(0x4E00, 0x4E00 + 640)))
@@ -75,27 +76,16 @@ def test_a_detached_run_survives_who_began_it_and_who_follows_it(home: Home, mod
         until(lambda: len(words_in(trace)) >= 2)
         os.kill(follower.pid, signal.SIGKILL)
         follower.communicate()
-        said = home.said("attach", run, "--tracker", "none")
+        said = home.said("attach", run, "--dag", "mine.py:words", "--tracker", "none")
         assert "words: done in" in said and "4 finished" in said
+        assert said.endswith("it reads A B C D E F\n"), "what the dag says at the end"
         assert words_in(trace) == "abcdef", "nothing was made twice"
     made = home.store.of_stage("upper")
     assert sorted(home.store.data(one).joinpath("upper.txt").read_text() for one in made) == ["A B C D E F", "BESIDE"]
     again = home.said("attach", run, "--tracker", "none")
-    assert "4 finished" in again
+    assert "4 finished" in again and "it reads" not in again
     assert "4 cached, 0 to run" in home.said("plan", "mine.py:words", f"trace={trace}")
     modal_service.wait(lambda: not modal_service.running)
-
-
-def test_a_detached_run_that_is_stopped_spends_nothing_more(home: Home, modal_service: Service) -> None:
-    with a_trace() as trace:
-        run = home.detached("long", f"trace={trace}")
-        until(lambda: len(words_in(trace)) >= 2)
-        assert "stopped" in home.said("attach", run, "--stop")
-        assert "stopped" in home.said("show", run).split("ended")[1].split("\n")[0]
-        modal_service.wait(lambda: not modal_service.running)
-        seen = words_in(trace)
-        time.sleep(1)
-        assert words_in(trace) == seen
 
 
 def test_a_run_whose_app_is_stopped_is_written_down_as_stopped(home: Home, modal_service: Service) -> None:

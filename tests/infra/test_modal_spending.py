@@ -61,7 +61,7 @@ def test_a_detached_run_stops_at_its_limit(home: Home, modal_service: Service) -
     with a_trace() as trace:
         run = home.detached("costly", f"trace={trace}", *LIMIT)
         said = home.said("attach", run, "--tracker", "none", code=3)
-        assert TOLD in said and "a limit that is not spent" in said
+        assert TOLD in said and "with one that is not spent" in said
         modal_service.wait(lambda: not modal_service.running)
         stopped_in_time(home, run, trace)
 

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline import Dag, Resources, detached, driver, ledger
+from pipeline import Dag, Resources, UsageError, detached, driver, ledger
 from pipeline.accounts import end_lines
 from pipeline.attaching import attach, cancel
-from pipeline.cli_attach import summary
+from pipeline.canonical import settings
+from pipeline.cli_attach import drawn_of
 from pipeline.driver import DRIVER, SILENT_SECONDS, Beat, Handle
 from pipeline.executor import Inline
 from pipeline.ledger import Account
@@ -28,6 +29,16 @@ from tests.pipeline.toys import Say, Upper
 A_SECOND = Resources(dollars_per_hour=3600)
 """A dollar a second."""
 FREE = Resources(dollars_per_hour=0)
+OWN = """
+from pipeline import Dag
+from tests.pipeline.toys import Say, Upper
+
+def own(*, words: tuple[str, ...], limit: int = 3) -> Dag:
+    return Dag(Upper(words=Say(words=words).out, limit=limit), summary=lambda outcome: ["it was said"])
+
+def other(*, words: tuple[str, ...], limit: int = 3) -> Dag:
+    return Dag(Say(words=words))
+"""
 
 
 class Elsewhere(Away):
@@ -143,13 +154,37 @@ def test_what_the_drivers_of_a_run_cost_adds_up_and_counts_towards_its_limit(tmp
     assert "were spent, and --max-cost is $8.00" in outcome.store.stop_asked(outcome.run)
 
 
-def test_who_follows_is_told_what_the_dag_says_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = left(tmp_path, Elsewhere())
+def test_the_dag_of_a_run_is_drawn_again_from_dags_by_its_name_or_from_the_file_that_a_person_names(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "own_dag.py"
+    file.write_text(OWN)
+    name, drawn, dials = load(f"{file}:own", ['words=["1","b"]', "limit=2"])
+    away = Elsewhere()
+    outcome = run(
+        drawn, Store(str(tmp_path / "store")), name=name, dials=dials, executor=lambda: away,
+        elsewhere=lambda place: away, request=Request(on="away", detach=True),
+    )  # fmt: skip
     begun = ledger.record(outcome.store, outcome.run)
-    assert begun and summary(begun, outcome) == [], "its dag is none of dags/"
-    monkeypatch.setattr("dags.quickstart.summary", lambda outcome: ["it answers"])
-    _, drawn, dials = load("quickstart", ["steps=200"])
+    assert begun and drawn_of(begun, "") is None, "no record names a file, and none is looked for"
+    again = drawn_of(begun, f"{file}:own")
+    assert again and again.summary and again.summary(outcome) == ["it was said"]
+    assert [settings(one.stages[label]) for one in (again, drawn) for label in ("say", "upper")] == 2 * [
+        begun.stages[label].settings for label in ("say", "upper")
+    ], "its dials are those of the run"
+    for other, why in (
+        (f"{file}:other", "is not what run"),
+        (f"{file}:none", "no function"),
+        ("none.py", "no such file"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            drawn_of(begun, other)
+    assert drawn_of(begun.model_copy(update={"only": "--only say"}), f"{file}:own") is None
+    _, shipped, dials = load("quickstart", ["steps=200"])
     (given, *_) = begun.stages.values()
-    whole = begun.model_copy(update={"dag": "quickstart", "dials": dials, "stages": dict.fromkeys(drawn.stages, given)})
-    assert summary(whole, outcome) == ["it answers"]
-    assert summary(whole.model_copy(update={"only": "--only sft"}), outcome) == []
+    stages = {label: given.model_copy(update={"stage": one.stage_name()}) for label, one in shipped.stages.items()}
+    whole = begun.model_copy(update={"dag": "quickstart", "dials": dials, "stages": stages})
+    found = drawn_of(whole, "")
+    assert found and found.summary
+    assert drawn_of(whole.model_copy(update={"dials": {"stops": 1}}), "") is None, "it was edited since"
+    assert drawn_of(whole.model_copy(update={"stages": begun.stages}), "") is None, "another dag of that name"
