@@ -27,10 +27,10 @@ def drive(run: str, store: str, name: str, volume: str, number: int = 1) -> bool
     This is the driver of that number. One that is started again, here or elsewhere, goes on from what it has written down; one
     whose turn was passed on leaves the run to the next.
     """
+    until = time.monotonic() + handed_over(longest())  # first: Modal counts from before this call
     enter(volume)
     import modal
 
-    until = time.monotonic() + handed_over(longest())
     far = Store(store)
     turn = Turn(far, run, number)
 

@@ -92,4 +92,4 @@ def longest() -> int:
 
 def handed_over(seconds: float) -> float:
     """After how much of a try that takes `seconds` its job is handed over, at its next commit, to another machine."""
-    return seconds - min(600, seconds / 4)
+    return seconds - min(600, seconds / 2)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from infra.mlflow_home import Home
 
 DEFAULT_PORT = 5000
-PATIENCE = 120.0  # seconds; MLflow's server takes 5 to 20 on two cores
+PATIENCE = 300.0  # seconds; MLflow's server takes 5 to 20 on two idle cores
 
 
 def ui(
@@ -150,7 +150,7 @@ class _Server:
         request = Request(
             f"{self.base}/api/2.0/mlflow/{verb}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urlopen(request, timeout=30) as answer:
+        with urlopen(request, timeout=PATIENCE) as answer:
             told: dict[str, Any] = json.load(answer)
             return told
 

@@ -190,8 +190,11 @@ class Stuck(Stage[Words]):
     in_shard: bool = Field(default=False, description="be stuck in a shard")
 
     def run(self, out: Words, ctx: Context) -> None:
+        # Its limit is not to cut the commit short, however slow the disk is.
+        alarm = signal.signal(signal.SIGALRM, signal.SIG_IGN)
         (ctx.scratch / "kept").write_text("kept")
         ctx.commit(ctx.scratch / "kept")
+        signal.signal(signal.SIGALRM, alarm)
         if self.in_shard:
             ctx.map(self._stay, ["a"])
         self._stay("a", out.path)
@@ -254,6 +257,16 @@ class Tells(Stage[Words]):
         print("to stderr", file=sys.stderr)
         os.write(2, b"below Python\n")
         (out.path / "told.txt").write_text(f"{Path.cwd()} {os.environ.get('OMP_NUM_THREADS')}")
+
+
+class Timed(Maps):
+    """Shards that write how many seconds each took."""
+
+    def _shard(self, index: int, folder: Path) -> int:
+        began = time.monotonic()
+        super()._shard(index, folder)
+        (folder / f"{index:03d}.txt").write_text(f"{time.monotonic() - began:.3f}")
+        return index
 
 
 def _rank() -> str:

@@ -14,6 +14,7 @@ import pytest
 from infra.mlflow_fields import params
 from infra.mlflow_tracker import MlflowTracker
 from pipeline.errors import StoreError
+from tests.executors.helpers import SECONDS
 from tests.infra.told_runs import DAG, manifest, record, say, tell_whole
 
 
@@ -85,7 +86,7 @@ tracker.start(record("run-1", Path({str(tmp_path)!r})))
 build(tracker, {{}}, "run-1")("Collect")
 tracker.finish("finished")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -14,16 +14,17 @@ from pipeline import chunks
 from pipeline.driver import DRIVER, HANDLE, Handle
 from pipeline.manifest import Manifest
 from pipeline.store import Store
-from tests.executors.helpers import words_in
+from tests.executors.helpers import SECONDS, words_in
+from tests.modal_servicer.rpc import Call
 from tests.modal_servicer.service import Service
-from tests.on_modal import Home, a_trace, spawning, until, why_not
+from tests.on_modal import Home, a_trace, until, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 DAG = """
 from pipeline import Dag
 from tests.pipeline.folding import fold
-from tests.pipeline.toys import Say, Slow, Upper
+from tests.pipeline.toys import Held, Say, Slow, Upper
 
 def words(*, trace: str = "", letters: str = "abcdef") -> Dag:
     first = Slow(words=tuple(letters), trace=trace, label="first")
@@ -31,9 +32,18 @@ def words(*, trace: str = "", letters: str = "abcdef") -> Dag:
     beside = Upper(words=Say(words=("beside",)).out, label="beside", limit=9)
     return Dag(capitals, beside, summary=lambda outcome: [f"it reads {outcome.data('upper').joinpath('upper.txt').read_text()}"])
 
+def long(*, trace: str = "") -> Dag:  # minutes: on no machine has it ended before it is stopped
+    return words(trace=trace, letters="".join(chr(number) for number in range(0x4E00, 0x4E00 + 640)))
+
+def held(*, trace: str = "") -> Dag:
+    first = Held(words=tuple("abcdef"), first=2, trace=trace, gate=f"{trace}-gate", label="first")
+    return Dag(Upper(words=first.out), Upper(words=Say(words=("beside",)).out, label="beside", limit=9))
+
 def folded(*, trace: str = "", count: int = 20) -> Dag:
     return fold(count=count, trace=trace)
 """
+TRY = "16"
+"""Seconds of a container: after half of them a job is handed over, with as many left for that."""
 THERE_AND_BACK = """
 from pipeline import Dag
 from tests.pipeline.toys import Join, Say, Slow, Upper
@@ -80,11 +90,11 @@ def test_a_detached_run_survives_who_began_it_and_who_follows_it(home: Home, mod
 
 def test_a_run_whose_app_is_stopped_is_written_down_as_stopped(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
-        run = home.detached("words", f"trace={trace}", f"letters={ascii_letters}")
+        run = home.detached("long", f"trace={trace}")
         until(lambda: len(words_in(trace)) >= 2)
         app = home.store.read(Handle, f".runs/{run}/{HANDLE}").words["app"]
         assert f"run {run} is stopped" in home.said("infra", "modal", "stop", app)
-        modal_service.wait(lambda: not modal_service.running, 40)
+        modal_service.wait(lambda: not modal_service.running)
     (row,) = json.loads(home.said("runs", "--json"))
     assert (row["ended"], row["stages"]["first"]["state"]) == ("stopped", "stopped"), row["stages"]
     assert row["driver"]["dollars"] > 0, "what its driver told is here"
@@ -96,7 +106,7 @@ def test_a_run_that_ended_before_its_app_was_stopped_is_left_to_who_follows_it(
     with a_trace() as trace:
         run = home.detached("words", f"trace={trace}", "letters=ab")
         until(lambda: len(words_in(trace)) == 2)
-        modal_service.wait(lambda: not modal_service.running, 60)
+        modal_service.wait(lambda: not modal_service.running)
     app = home.store.read(Handle, f".runs/{run}/{HANDLE}").words["app"]
     said = home.said("infra", "modal", "stop", app)
     assert f"stopped {app}" in said and run not in said
@@ -105,9 +115,10 @@ def test_a_run_that_ended_before_its_app_was_stopped_is_left_to_who_follows_it(
 
 def test_a_driver_whose_machine_is_taken_back_goes_on_where_it_was(home: Home, modal_service: Service) -> None:
     with a_trace() as trace:
-        run = home.detached("words", f"trace={trace}")
-        until(lambda: len(words_in(trace)) >= 2)
+        run = home.detached("held", f"trace={trace}")
+        until(lambda: len(words_in(trace)) == 2)
         assert modal_service.preempt("drive") == 1
+        trace.with_name(f"{trace.name}-gate").touch()
         assert "4 finished" in home.said("attach", run, "--tracker", "none")
         assert words_in(trace) == "abcdef", "the stage went on while its driver was gone"
 
@@ -115,14 +126,14 @@ def test_a_driver_whose_machine_is_taken_back_goes_on_where_it_was(home: Home, m
 def test_a_driver_whose_time_is_up_hands_over_to_the_next_and_who_follows_sees_one_run(
     tmp_path: Path, modal_service: Service
 ) -> None:
-    home, letters = Home(tmp_path, modal_service, DAG, CORPUSMILL_MODAL_TRY_SECONDS="8"), ascii_letters[:26]
+    home, letters = Home(tmp_path, modal_service, DAG, CORPUSMILL_MODAL_TRY_SECONDS=TRY), ascii_letters[:36]
     drivers = len(modal_service.started("drive"))
     with a_trace() as trace:
         run = home.detached("words", f"trace={trace}", f"letters={letters}")
         follower = home.begin("attach", run, "--tracker", "none")
         until(lambda: len(words_in(trace)) >= 2)
         modal_service.slow("ContainerHello", 5, times=2)  # the next driver, and the next container of the stage
-        out, err = follower.communicate(timeout=120)
+        out, err = follower.communicate(timeout=SECONDS)
         assert follower.returncode == 0 and "4 finished" in out, out + err
         assert words_in(trace) == letters, "nothing was lost, and nothing made twice"
     assert len(modal_service.started("drive")) - drivers >= 2
@@ -134,16 +145,19 @@ def test_a_driver_whose_time_is_up_hands_over_to_the_next_and_who_follows_sees_o
 def test_a_driver_that_is_killed_between_starting_the_next_and_writing_it_down_drives_no_more(
     tmp_path: Path, modal_service: Service
 ) -> None:
-    home, letters = Home(tmp_path, modal_service, DAG, CORPUSMILL_MODAL_TRY_SECONDS="8"), ascii_letters[:26]
+    home, letters = Home(tmp_path, modal_service, DAG, CORPUSMILL_MODAL_TRY_SECONDS=TRY), ascii_letters[:36]
+
+    def starts_the_next(call: Call) -> bool:
+        function = modal_service.state.function(call.request.function_id)  # type: ignore[attr-defined]
+        return call.container is not None and function.definition.function_name == "drive"
+
     with a_trace() as trace:
-        run = home.detached("words", f"trace={trace}", f"letters={letters}")
-        until(lambda: len(words_in(trace)) >= 2)
-        handle = home.store.read(Handle, f".runs/{run}/{HANDLE}")
-        far, app = Store(handle.store), handle.words["app"]
-        modal_service.slow("FunctionMap", 1.5, times=9)  # the call by which it starts the next is among them
-        until(lambda: spawning(modal_service, app) == 2)
-        assert modal_service.preempt("drive") == 1
-        modal_service.state.faults.clear()
+        with modal_service.held("FunctionMap", starts_the_next) as held:
+            run = home.detached("words", f"trace={trace}", f"letters={letters}")
+            modal_service.wait(lambda: held)
+            assert modal_service.preempt("drive") == 1
+        far = Store(home.store.read(Handle, f".runs/{run}/{HANDLE}").store)
+        assert far.files.exists(f".runs/{run}/drivers/000001-next.json"), "it had written down that its turn is over"
         said = home.said("attach", run, "--tracker", "none")
         assert "4 finished" in said and "hands out the jobs there" in said
         assert words_in(trace) == letters, "nothing was lost, and nothing made twice"
@@ -157,12 +171,12 @@ def test_what_a_driver_had_begun_that_is_gone_is_ended_by_who_attaches(home: Hom
     import modal
 
     with a_trace() as trace:
-        run = home.detached("words", f"trace={trace}", f"letters={'abcdefgh' * 20}")
+        run = home.detached("long", f"trace={trace}")
         until(lambda: len(words_in(trace)) >= 2)
         call = home.store.read(Handle, f".runs/{run}/{HANDLE}").words["call"]
         modal.FunctionCall.from_id(call).cancel(terminate_containers=True)
         assert "its driver is gone" in home.said("attach", run, "--tracker", "none", code=1)
-        modal_service.wait(lambda: not modal_service.running, 10)
+        modal_service.wait(lambda: not modal_service.running)
 
 
 def test_more_of_a_stage_goes_on_from_what_it_kept_from_here_to_there_and_back(home: Home) -> None:
@@ -205,9 +219,8 @@ def test_ctrl_c_ends_a_run_that_is_driven_from_here_and_all_that_it_spends(home:
     with a_trace() as trace:
         words = [
             "run",
-            "mine.py:words",
+            "mine.py:long",
             f"trace={trace}",
-            f"letters={'abcdefgh' * 20}",
             "--on",
             "modal",
             "--tracker",
@@ -216,9 +229,9 @@ def test_ctrl_c_ends_a_run_that_is_driven_from_here_and_all_that_it_spends(home:
         driver = home.begin(*words)
         until(lambda: len(words_in(trace)) >= 2)
         driver.send_signal(signal.SIGINT)
-        out, err = driver.communicate(timeout=60)
+        out, err = driver.communicate(timeout=SECONDS)
         assert driver.returncode == 130 and "To go on: corpusmill run" in err and "Traceback" not in out + err
-        modal_service.wait(lambda: not modal_service.running, 10)
+        modal_service.wait(lambda: not modal_service.running)
 
 
 def test_what_stays_here_is_made_before_the_rest_leaves_or_once_it_has_come(home: Home, modal_service: Service) -> None:

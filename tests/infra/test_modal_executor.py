@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -25,7 +23,7 @@ from tests.executors.stages_for_tests import Sees, Sleeps
 from tests.modal_servicer.service import Service
 from tests.on_modal import a_trace, an_executor, carrier_of, until, why_not
 from tests.pipeline.folding import Fold
-from tests.pipeline.toys import Join, Say, Slow, Upper
+from tests.pipeline.toys import Held, Join, Say, Slow, Upper
 from tests.s3 import S3
 
 pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
@@ -91,10 +89,12 @@ def test_a_machine_like_the_one_asked_for_is_rented_and_given_back(
 def test_a_stage_whose_machine_is_taken_back_goes_on_from_its_commits(
     executor: ModalExecutor, modal_service: Service, tmp_path: Path, trace: Path, interrupted_first: bool
 ) -> None:
-    hand = Hand(executor, tmp_path / "store")
-    threading.Thread(target=take_back, args=[modal_service, trace, 11, interrupted_first], daemon=True).start()
-    words = "abcdefghijklm"
-    made = hand.made(Slow(words=tuple(words), trace=str(trace)))
+    hand, words, gate = Hand(executor, tmp_path / "store"), "abcdefghijklm", trace.with_name("gate")
+    future = hand.over(Held(words=tuple(words), first=11, trace=str(trace), gate=str(gate)))["held"]
+    until(lambda: len(words_in(trace)) == 11)
+    assert modal_service.preempt("execute", graceful=interrupted_first) == 1
+    gate.touch()
+    made = future.result(SECONDS)
     assert hand.text(made) == " ".join(words)
     assert len(words_in(trace)) <= 15, "of what was committed nothing was made again"
     if interrupted_first:  # else what was lost is known as far as the last heartbeat
@@ -112,18 +112,12 @@ def test_a_machine_that_is_lost_between_data_and_the_record_of_it_repeats_that_s
     assert words_in(trace) == "abbc", "the data of b was committed, and no record named it"
 
 
-def take_back(service: Service, trace: Path, words: int, interrupted_first: bool) -> None:
-    while len(words_in(trace)) < words:
-        time.sleep(0.02)
-    service.preempt("execute", graceful=interrupted_first)
-
-
 def test_a_job_whose_time_on_one_machine_is_up_goes_on_at_another(
     executor: ModalExecutor, modal_service: Service, tmp_path: Path, trace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CORPUSMILL_MODAL_TRY_SECONDS", "6")
+    monkeypatch.setenv("CORPUSMILL_MODAL_TRY_SECONDS", "12")  # it is handed over after half of them
     hand, before = Hand(executor, tmp_path / "store"), len(modal_service.started("execute"))
-    words = "abcdefghijklmnopqrst"
+    words = "abcdefghijklmnopqrstuvwxyz"
     made = hand.made(Slow(words=tuple(words), trace=str(trace), resources=Resources(retries=0)))
     assert hand.text(made) == " ".join(words)
     assert words_in(trace) == words, "it was handed over at a commit: nothing is lost"
@@ -139,7 +133,7 @@ def test_cancelling_leaves_nothing_that_costs_money(
     executor.close(cancel=True)
     with pytest.raises(StageFailed, match="it was stopped"):
         futures["sleeps"].result(SECONDS)
-    modal_service.wait(lambda: not modal_service.running, 10)
+    modal_service.wait(lambda: not modal_service.running)
 
 
 def test_a_planted_secret_reaches_the_stage_by_its_name_and_is_found_nowhere_else(

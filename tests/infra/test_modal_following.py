@@ -31,6 +31,8 @@ def test_a_look_costs_what_is_new_and_not_what_was_told_before(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     far, here = there(), Store(str(tmp_path / "here"))
     emit = Emitter(far, "r", "say")
+    emit._closed.set()  # no heartbeat: it would part what is told together
+    emit._heart.join()
 
     def told(number: int) -> None:
         emit("log", line=str(number))

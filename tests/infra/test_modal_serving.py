@@ -24,15 +24,16 @@ def test_a_served_model_answers_and_no_container_is_there_before_or_after(
 ) -> None:
     monkeypatch.setenv("CORPUSMILL_MODAL_VOLUME", f"v{uuid.uuid4().hex[:10]}")
     folder, told = trained()[1], list[str]()
+    before = len(modal_service.started())
     url = serve(folder, told.append, public=True, idle=2)
     assert "MiB, to the Volume" in told[0] and not modal_service.running
     client = Client(url)
     assert client.models() == [read_launch(folder).name]
-    assert len(modal_service.running) == 1
+    assert len(modal_service.started()) == before + 1
     told.clear()
     sent(folder, told.append)
     assert told == [], "it is there already"
-    modal_service.wait(lambda: not modal_service.running, 30)
+    modal_service.wait(lambda: not modal_service.running)
     modal.App.lookup(app_name(read_launch(folder).name)).stop()
 
 

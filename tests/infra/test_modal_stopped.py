@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from string import ascii_letters
 
 import pytest
 
@@ -12,7 +11,7 @@ from pipeline.attaching import cancel
 from pipeline.driver import HANDLE, Handle
 from pipeline.plugins import executor_at
 from pipeline.store import Store
-from tests.executors.helpers import words_in
+from tests.executors.helpers import SECONDS, words_in
 from tests.infra.test_modal_detached import DAG
 from tests.modal_servicer.calls import done
 from tests.modal_servicer.service import Service
@@ -20,23 +19,20 @@ from tests.on_modal import Home, a_trace, drivers, spawning, until, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
-LETTERS = ascii_letters * 3
-"""Three quarters of a minute, at least."""
-
 
 def test_who_follows_a_run_that_another_stops_is_told_and_nothing_more_is_spent(
     tmp_path: Path, modal_service: Service
 ) -> None:
     home = Home(tmp_path, modal_service, DAG)
     with a_trace() as trace:
-        run = home.detached("words", f"trace={trace}", f"letters={LETTERS}")
+        run = home.detached("long", f"trace={trace}")
         follower = home.begin("attach", run, "--tracker", "none")
         until(lambda: len(words_in(trace)) >= 2 and (home.store.logs(run).with_name("attached")).exists())
         assert f"run {run} is stopped" in home.said("attach", run, "--stop")
-        out, err = follower.communicate(timeout=60)
+        out, err = follower.communicate(timeout=SECONDS)
         assert follower.returncode == 3 and "stopped it; what was committed is kept" in err, out + err
         assert "Traceback" not in out + err
-        modal_service.wait(lambda: not modal_service.running, 40)
+        modal_service.wait(lambda: not modal_service.running)
         seen = words_in(trace)
         assert "stopped" in home.said("show", run).split("ended")[1].split("\n")[0]
         again = home.said("attach", run, "--tracker", "none", code=3)
@@ -56,7 +52,7 @@ def test_a_run_that_is_stopped_before_its_next_driver_has_begun_goes_on_no_furth
 ) -> None:
     home = Home(tmp_path, modal_service, DAG, CORPUSMILL_MODAL_TRY_SECONDS="12")
     with a_trace() as trace:
-        run = home.detached("words", f"trace={trace}", f"letters={LETTERS}")
+        run = home.detached("long", f"trace={trace}")
         handle = home.store.read(Handle, f".runs/{run}/{HANDLE}")
         far, app = Store(handle.store), handle.words["app"]
         following = f".runs/{run}/drivers/000001-next.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.executors.helpers import words_in
+from tests.executors.helpers import SECONDS, words_in
 from tests.infra.small import Small
 from tests.infra.test_truth import label, runs, same_story
 from tests.modal_servicer.service import Service
@@ -38,7 +38,7 @@ def test_a_run_that_is_followed_left_and_followed_again_is_in_mlflow_once(
         follower = home.begin("attach", run)
         until(lambda: [one for one in runs(small.client) if label(one) == "held"])
         follower.send_signal(signal.SIGINT)
-        out, err = follower.communicate(timeout=60)
+        out, err = follower.communicate(timeout=SECONDS)
         assert follower.returncode == 130 and "left; run" in err, out + err
         killed = home.begin("attach", run)
         trace.with_name(f"{trace.name}-gate").touch()

@@ -16,6 +16,7 @@ import pytest
 from infra.mlflow_home import connect, home
 from infra.ui import ui
 from pipeline.errors import StoreError, UsageError
+from tests.executors.helpers import SECONDS
 
 COMMAND = [sys.executable, "-c", "import typer; from infra.ui import ui; typer.run(ui)"]
 
@@ -44,13 +45,10 @@ def started(folder: Path, *words: str) -> tuple[subprocess.Popen[str], str]:
         [*COMMAND, "--store", str(folder), *words], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     )
     assert process.stdout is not None
-    until = time.monotonic() + 120
-    while time.monotonic() < until and process.poll() is None:
-        found = re.search(r"http://\S+", process.stdout.readline())
-        if found:
+    for line in process.stdout:
+        if found := re.search(r"http://\S+", line):
             return process, found.group()
-    process.kill()
-    raise AssertionError("no address was printed")
+    raise AssertionError(f"no address was printed, and it ended with {process.wait()}")
 
 
 @pytest.mark.slow
@@ -61,10 +59,10 @@ def test_it_serves_the_runs_page_and_leaves_no_process_when_stopped(tmp_path: Pa
     assert address.endswith("/#/experiments/1/runs?workflowType=machine_learning")
     [server] = children(process.pid)
     assert len(group(server)) >= 2
-    with urlopen(address, timeout=20) as answer:
+    with urlopen(address, timeout=SECONDS) as answer:
         assert answer.status == 200 and b"<title>MLflow</title>" in answer.read()
     process.send_signal(number)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(SECONDS) == 0
     assert group(server) == []
     assert (tmp_path / ".mlflow" / "server.log").stat().st_size > 0
 
@@ -80,7 +78,7 @@ def test_a_killed_command_takes_the_server_of_a_database_elsewhere_with_it(
     assert len(group(server)) >= 2
     process.kill()
     process.wait()
-    until = time.monotonic() + 30
+    until = time.monotonic() + SECONDS
     while group(server) and time.monotonic() < until:
         time.sleep(0.1)
     assert group(server) == []
@@ -111,6 +109,6 @@ def test_a_server_that_cannot_start_is_one_error_with_its_log(tmp_path: Path) ->
     (tmp_path / ".mlflow" / "mlflow.db").write_text("not a database " * 100)
     done = subprocess.run(
         [sys.executable, "-c", "from infra.ui import ui; ui(store='.', port=0, host='127.0.0.1')"],
-        capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False,
+        capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode != 0 and "MLflow's database" in done.stderr and "cannot be written" in done.stderr

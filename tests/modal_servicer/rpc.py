@@ -46,6 +46,16 @@ class Fault:
     seconds: float = 0.0
 
 
+@dataclass
+class Hold:
+    """What a test asked for: the calls of an RPC that `where` names wait until it is `over`; those that do are `calls`."""
+
+    rpc: str
+    where: Callable[[Call], bool]
+    calls: list[Call] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 def methods() -> dict[str, Handler]:
     """Every RPC of the pinned API with its message types, from the generated base class."""
     stubs: dict[str, object] = {name: lambda self, stream: None for name in ModalClientBase.__abstractmethods__}
@@ -75,6 +85,10 @@ class Wire:
             try:
                 self._admit(stream)
                 await self._fault(name)
+                for hold in [one for one in self.state.holds if one.rpc == name and one.where(call)]:
+                    hold.calls.append(call)
+                    self.state.pulse.beat()
+                    await hold.over.wait()
                 await self._answer(name, method, request, stream)
             except GRPCError as error:
                 call.status = error.status.name

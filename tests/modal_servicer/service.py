@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import modal
 from grpclib import Status
 
-from tests.modal_servicer.rpc import Fault
+from tests.modal_servicer.rpc import Call, Fault, Hold
 from tests.modal_servicer.state import Container, Unmodelled
 from tests.modal_servicer.workspace import Workspace
 
@@ -90,11 +90,11 @@ class Service:
         return [call.request for call in self.calls if call.name == rpc]
 
     def preempt(self, function: str = "", graceful: bool = False) -> int:
-        """Take the machine from the running containers (of a function), at once or with Modal's interrupt; answers how many."""
+        """Take the machine from the containers (of a function) that work, at once or with Modal's interrupt; answers how many."""
         end = self._workspace.containers.interrupt if graceful else self._workspace.containers.kill
 
         async def take() -> int:
-            taken = [one for one in self.started(function) if one.running and one.inputs]
+            taken = [one for one in self.started(function) if one.running and not one.stopping and one.works]
             for one in taken:
                 end(one, "preempted")
             return len(taken)
@@ -115,6 +115,17 @@ class Service:
     def slow(self, rpc: str, seconds: float, times: int = 1) -> None:
         """Let the next calls of an RPC take longer."""
         self.state.faults.append(Fault(rpc, times, None, seconds))
+
+    @contextmanager
+    def held(self, rpc: str, where: Callable[[Call], bool]) -> Iterator[list[Call]]:
+        """Let calls of an RPC that `where` names wait meanwhile, and show them; whoever is gone by then is never answered."""
+        hold = Hold(rpc, where)
+        self.state.holds.append(hold)
+        try:
+            yield hold.calls
+        finally:
+            self.state.holds.remove(hold)
+            self._loop.call_soon_threadsafe(hold.over.set)
 
     def lose_client(self) -> None:
         """Every client has been silent for too long: apps that live for one end, detached ones go on."""

@@ -16,7 +16,7 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
 if TYPE_CHECKING:
-    from tests.modal_servicer.rpc import Call, Fault
+    from tests.modal_servicer.rpc import Call, Fault, Hold
 
 ALPHABET = string.ascii_letters + string.digits
 
@@ -153,6 +153,11 @@ class Container:
         return not self.ended_at
 
     @property
+    def works(self) -> bool:
+        """True while it has an input in hand."""
+        return any(one.status == "running" and one.container is self for one in self.inputs.values())
+
+    @property
     def seconds(self) -> float:
         """For how long it has been paid."""
         return (self.ended_at or time.time()) - self.created_at
@@ -201,6 +206,7 @@ class State:
     containers: dict[str, Container] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
     unmodelled: list[str] = field(default_factory=list)
     environments: dict[str, str] = field(default_factory=lambda: {"main": new_id("en")})
     settings: dict[str, Any] = field(default_factory=dict)

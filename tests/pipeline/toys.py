@@ -96,13 +96,14 @@ class Slow(Say):
 
 
 class Held(Say):
-    """Says its first word, and the others once the file `gate` is there."""
+    """Says its first words, and the others once the file `gate` is there."""
 
-    gate: str = Field(description="file that is waited for, a minute at most")
+    gate: str = Field(description="file that is waited for, five minutes at most")
+    first: int = Field(default=1, description="how many it says before")
 
     def _say(self, word: str, folder: Path) -> int:
-        for _ in range(6000):
-            if word == self.words[0] or Path(self.gate).exists():
+        for _ in range(30_000):
+            if self.words.index(word) < self.first or Path(self.gate).exists():
                 break
             time.sleep(0.01)
         return super()._say(word, folder)
