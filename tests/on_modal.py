@@ -94,11 +94,6 @@ def drives(service: Service, function: str, app: str) -> bool:
     return service.state.apps[one.app].name == app and one.definition.function_name == "drive"
 
 
-def spawning(service: Service, app: str) -> int:
-    """How many calls of the driver of an app were asked for, whether they are made already or not."""
-    return sum(drives(service, asked.function_id, app) for asked in service.asked("FunctionMap"))
-
-
 def drivers(service: Service, app: str) -> list[FunctionCall]:
     """The calls of the drivers of an app, in order."""
     return [call for call in service.state.function_calls.values() if drives(service, call.function.id, app)]

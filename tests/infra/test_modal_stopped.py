@@ -14,8 +14,9 @@ from pipeline.store import Store
 from tests.executors.helpers import SECONDS, words_in
 from tests.infra.test_modal_detached import DAG
 from tests.modal_servicer.calls import done
+from tests.modal_servicer.rpc import Call
 from tests.modal_servicer.service import Service
-from tests.on_modal import Home, a_trace, drivers, spawning, until, why_not
+from tests.on_modal import Home, a_trace, drivers, until, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.elsewhere, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -51,26 +52,31 @@ def test_a_run_that_is_stopped_before_its_next_driver_has_begun_goes_on_no_furth
     known: bool, tmp_path: Path, modal_service: Service
 ) -> None:
     home = Home(tmp_path, modal_service, DAG, CORPUSMILL_MODAL_TRY_SECONDS="12")
+    drove, name = len(modal_service.started("drive")), "/drivers/000001-next.json"
+    before = written(modal_service, name)
+
+    def of_the_next(call: Call) -> bool:
+        return any(call.container is one for one in modal_service.started("drive")[drove + 1 :])
+
+    def writes_it_down(call: Call) -> bool:
+        here = any(file.path.endswith(name) for file in call.request.files)  # type: ignore[attr-defined]
+        return here and not known and written(modal_service, name) == before + 2
+
     with a_trace() as trace:
-        run = home.detached("long", f"trace={trace}")
-        handle = home.store.read(Handle, f".runs/{run}/{HANDLE}")
-        far, app = Store(handle.store), handle.words["app"]
-        following = f".runs/{run}/drivers/000001-next.json"
-        until(lambda: len(words_in(trace)) >= 2)
-        modal_service.slow("ContainerHello", 5, times=2)  # the next driver, and the next container of the stage
-        modal_service.slow("FunctionMap", 1.5, times=9)  # the call by which the next driver is started among them
-        until(lambda: spawning(modal_service, app) == 2)
-        before = written(modal_service, following)
-        if not known:
-            modal_service.slow("VolumePutFiles2", 9, times=99)  # by which it would be written down
-        until(lambda: written(modal_service, following) > before)
-        assert len(drivers(modal_service, app)) == 2
-        if known:
-            until(lambda: json.loads(far.files.read(following))["call"])
-        modal_service.state.faults.clear()
-        rented = len(modal_service.started("execute"))
-        cancel(home.store, run, places=executor_at, who="ann")
-        assert bool(json.loads(far.files.read(following))["call"]) is known
+        with (
+            modal_service.held("ContainerHello", of_the_next) as begins,
+            modal_service.held("VolumePutFiles2", writes_it_down) as writes,
+        ):
+            run = home.detached("long", f"trace={trace}")
+            handle = home.store.read(Handle, f".runs/{run}/{HANDLE}")
+            far, app = Store(handle.store), handle.words["app"]
+            following = f".runs/{run}{name}"
+            modal_service.wait(lambda: begins and (known or writes))
+            until(lambda: not known or json.loads(far.files.read(following))["call"])
+            assert len(drivers(modal_service, app)) == 2
+            rented = len(modal_service.started("execute"))
+            cancel(home.store, run, places=executor_at, who="ann")
+            assert bool(json.loads(far.files.read(following))["call"]) is known
         modal_service.wait(lambda: not modal_service.running and all(map(done, drivers(modal_service, app))))
         assert len(drivers(modal_service, app)) == 2 and len(modal_service.started("execute")) == rented
         assert far.files.exists(f".runs/{run}/drivers/000002.json") is not known, "it began, and drove nothing"

@@ -12,6 +12,7 @@ import pytest
 
 from tests.modal_servicer.conftest import connected, deploy, loaded
 from tests.modal_servicer.service import Service, Status
+from tests.on_modal import until
 
 pytestmark = pytest.mark.elsewhere
 
@@ -90,7 +91,8 @@ def test_after_a_cancellation_nothing_is_left_that_costs_money(
     before, mark = service.logs().count("idling"), f"a-child-{uuid.uuid4().hex}"
     call = deployed.idle.spawn(mark)
     service.wait(lambda: service.logs().count("idling") > before)
-    assert left_over(mark) and len(service.running) == 1
+    until(lambda: left_over(mark))  # while Linux loads a program, it has no command line
+    assert len(service.running) == 1
     call.cancel(terminate_containers=terminate)
     with pytest.raises(modal.exception.Error):
         call.get(timeout=120)
