@@ -114,7 +114,7 @@ def _note(outcome: Outcome, entry: Entry) -> str:
     if state == "skipped":
         return "what it needs was not made"
     if state == "stopped":
-        return "stopped at a commit; it goes on from there"
+        return "stopped at a commit; it goes on from there" if outcome.costs.get(entry.label) else "not begun"
     if state == "finished" and made:
         parts = {"lost to failures": made.lost, "idle before it began": made.idle}
         told = [f"{words} {why}" for why, cost in parts.items() if (words := brief(cost, ""))]

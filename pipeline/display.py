@@ -139,7 +139,9 @@ class Display:
             elif state == "failed":
                 self.line(f"{style('✗', 'red', self.colour)} {label}: {fault}")
             elif state in ("skipped", "stopped"):
-                why = "skipped, for a stage above it was not made" if state == "skipped" else "stopped at a commit"
+                why = "stopped at a commit" if label in self._started else "not begun when the run was stopped"
+                if state == "skipped":
+                    why = "skipped, for a stage above it was not made"
                 self.line(f"{style('–', 'dim', self.colour)} {label}: {why}")
 
     @property

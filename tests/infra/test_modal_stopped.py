@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ def test_who_follows_a_run_that_another_stops_is_told_and_nothing_more_is_spent(
         out, err = follower.communicate(timeout=SECONDS)
         assert follower.returncode == 3 and "stopped it; what was committed is kept" in err, out + err
         assert "Traceback" not in out + err
+        assert "first: stopped at a commit" in out and "upper: not begun when the run was stopped" in out, out
+        assert [line.split()[-1] for line in out.splitlines() if re.match("upper +stopped", line)] == ["begun"], out
         modal_service.wait(lambda: not modal_service.running)
         seen = words_in(trace)
         assert "stopped" in home.said("show", run).split("ended")[1].split("\n")[0]
