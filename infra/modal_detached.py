@@ -140,6 +140,5 @@ def cancel(handle: Handle, far: Store) -> None:
             with contextlib.suppress(CorpusmillError), explained():
                 modal.FunctionCall.from_id(call).cancel(terminate_containers=True)
 
-    end([handle.words["call"], *turns.calls(far, run)])
-    names = far.files.children(f".runs/{run}/calls")
-    end(str(json.loads(far.files.read(f".runs/{run}/calls/{name}"))["call"]) for name in names)
+    end([handle.words["call"], *turns.calls(far, run, "drivers")])
+    end(turns.calls(far, run, "calls"))

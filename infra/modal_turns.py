@@ -44,10 +44,10 @@ class Turn:
         self._files.replace(following, _said(start()))
 
 
-def calls(far: Store, run: str) -> list[str]:
-    """The calls of all drivers of a run that are known: of those that drove, drive, and are to drive."""
-    names = far.files.children(f".runs/{run}/drivers")
-    return [call for name in names if (call := _call(far.files.read(f".runs/{run}/drivers/{name}")))]
+def calls(far: Store, run: str, of: str) -> list[str]:
+    """The calls of a run that are written down: `of` its "drivers", which drove, drive or are to drive, or of its jobs ("calls")."""
+    names = far.files.children(f".runs/{run}/{of}")
+    return [call for name in names if (call := _call(far.files.read(f".runs/{run}/{of}/{name}")))]
 
 
 def in_hand(far: Store, run: str) -> str:

@@ -101,4 +101,6 @@ def test_drivers_take_turns_and_one_that_is_started_again_drives_only_while_it_i
     assert in_hand(store, "r") == "fc-3"
     assert second.taken("fc-2") and not second.taken("fc-3"), "of two the first that begins"
     assert not first.taken("fc-1") and in_hand(store, "r") == "fc-2"
-    assert sorted(calls(store, "r")) == ["fc-1", "fc-2", "fc-3"], "all are to be ended where the run is stopped"
+    assert sorted(calls(store, "r", "drivers")) == ["fc-1", "fc-2", "fc-3"], (
+        "all are to be ended where the run is stopped"
+    )

@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +17,7 @@ from pipeline.manifest import Manifest
 from pipeline.store import Store
 from pipeline.workspace import Workspace
 from tests.executors.stages_for_tests import Stubborn
+from tests.pipeline import clocks
 from tests.pipeline.test_ledger import until
 from tests.pipeline.toys import Held, Say, Slow, Words
 
@@ -97,8 +97,7 @@ def test_a_commit_of_a_file_is_a_place_to_stop_as_well(tmp_path: Path) -> None:
 def test_a_remote_store_is_asked_at_most_once_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, looks: int
 ) -> None:
-    now = [0.0]
-    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    clock = clocks.stopped(monkeypatch, "pipeline.limits")
 
     class Counts(Store):
         asked = 0
@@ -114,9 +113,9 @@ def test_a_remote_store_is_asked_at_most_once_a_second(
     assert store.asked == looks
     if looks == 1:
         store.ask_stop("run", "enough", "somebody")
-        now[0] += limits.LOOK_SECONDS - 0.1
+        clock.passed += limits.LOOK_SECONDS - 0.1
         watch.look()
-        now[0] += 0.1
+        clock.passed += 0.1
         with pytest.raises(Stopped):
             watch.look()
 
